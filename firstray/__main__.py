@@ -1,0 +1,5 @@
+"""``python -m firstray``."""
+
+from firstray.cli import main
+
+main()

@@ -1,0 +1,180 @@
+"""``firstray``: one command line. Subcommands import what they need when they run, so each starts fast."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from firstray import __version__
+from shared.errors import FirstRayError
+
+app = typer.Typer(
+    help="Reads a chest radiograph offline: the likeliest of 13 findings, and where they are. Research use only; "
+    "not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+train_app = typer.Typer(help="Train the models (needs the extra 'train').", no_args_is_help=True)
+release_app = typer.Typer(help="Sign and verify model releases.", no_args_is_help=True)
+app.add_typer(train_app, name="train")
+app.add_typer(release_app, name="release")
+
+ReleaseOption = Annotated[
+    Optional[Path], typer.Option("--release", help="Folder of the model release; the installed one if not given.")
+]
+DataOption = Annotated[
+    Optional[Path],
+    typer.Option("--data", help="Training data folder; FIRSTRAY_DATA if not given.", envvar="FIRSTRAY_DATA"),
+]
+CacheOption = Annotated[Path, typer.Option("--cache", help="Where decoded training images are kept.")]
+DEFAULT_CACHE = Path(".cache/images")
+
+
+def main() -> None:
+    """Run the command line; an error FirstRay raises on purpose is printed with its code, never as a traceback."""
+    try:
+        app()
+    except FirstRayError as error:
+        print(f"Error [{error.code}]: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"firstray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every subcommand."""
+
+
+@app.command()
+def diagnose(
+    files: Annotated[list[Path], typer.Argument(metavar="FILES_OR_FOLDERS...", show_default=False)],
+    release: ReleaseOption = None,
+    precision: Annotated[
+        Optional[str], typer.Option(help="int8, fp16 or fp32; what suits this machine if not given.")
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="auto, litert or onnx; auto measures which is faster here.")] = "auto",
+    min_score: Annotated[
+        Optional[float], typer.Option(min=0.0, max=1.0, help="Replaces the release's box thresholds.")
+    ] = None,
+    out: Annotated[Optional[Path], typer.Option(help="Write each boxed image into this folder.")] = None,
+    image_format: Annotated[str, typer.Option("--format", help="Format of the boxed images: jpg or png.")] = "jpg",
+    json_lines: Annotated[bool, typer.Option("--json", help="Print one JSON object a line and file.")] = False,
+    force: Annotated[bool, typer.Option(help="Read also what the quality gate refuses.")] = False,
+    threads: Annotated[Optional[int], typer.Option(min=1, help="Threads of the models; the machine's cores.")] = None,
+    language: Annotated[str, typer.Option(help="Language of the labels on boxed images: en or ko.")] = "en",
+) -> None:
+    """Read radiographs: DICOM, JPEG, PNG or TIFF files, or folders of them."""
+    from firstray.diagnose import Options, run
+
+    chosen = Options(
+        release=release,
+        precision=_one_of("--precision", precision, "int8", "fp16", "fp32"),
+        runtime=_one_of("--runtime", runtime, "auto", "litert", "onnx"),
+        min_score=min_score,
+        out=out,
+        image_format=_one_of("--format", image_format, "jpg", "png"),
+        json_lines=json_lines,
+        force=force,
+        threads=threads,
+        language=_one_of("--language", language, "en", "ko"),
+    )
+    raise typer.Exit(run(files, chosen))
+
+
+def _one_of(option: str, value: Any, *allowed: str) -> Any:
+    """``value`` if it is None or allowed; otherwise typer's usage error."""
+    if value is not None and value not in allowed:
+        raise typer.BadParameter(f"must be one of {', '.join(allowed)}", param_hint=option)
+    return value
+
+
+@app.command()
+def edge(
+    files: Annotated[Optional[list[Path]], typer.Argument(metavar="[FILES...]", show_default=False)] = None,
+    release: ReleaseOption = None,
+    language: Annotated[str, typer.Option(help="en or ko; can be switched in the window.")] = "en",
+) -> None:
+    """Open the paramedic's window (needs the extra 'edge' and a display)."""
+    from edge_app.ui import run_window
+
+    run_window(release, list(files or []), _one_of("--language", language, "en", "ko"))
+
+
+@app.command()
+def demo(
+    release: ReleaseOption = None,
+    out: Annotated[Path, typer.Option(help="Folder of the boxed image.")] = Path("results"),
+) -> None:
+    """Read the sample radiograph of the package pydicom-data: in the window where there is a display, else printed."""
+    from firstray.demo import run
+
+    raise typer.Exit(run(release, out))
+
+
+@train_app.command("split")
+def train_split(
+    data: DataOption = None,
+    folds: Annotated[int, typer.Option(min=2)] = 7,
+    seed: Annotated[int, typer.Option()] = 20261124,
+    out: Annotated[Path, typer.Option(help="The file of folds to write.")] = Path("training/folds/cxr.csv"),
+) -> None:
+    """Divide the patients of all image sets into stratified folds, once."""
+    from training.splits import make_folds, save_folds
+    from training.tables import data_folder, load_table
+
+    made = make_folds(load_table(data_folder(data)), folds, seed)
+    save_folds(made, out)
+    print(f"{len(made)} patients in {folds} folds: {out}")
+
+
+@train_app.command("classifier")
+def train_classifier(
+    data: DataOption = None,
+    recipe: Annotated[Path, typer.Option()] = Path("training/recipes/classifier.toml"),
+    out: Annotated[Path, typer.Option(help="Checkpoints, log and weights; run again to resume.")] = Path(
+        "runs/classifier"
+    ),
+    cache: CacheOption = DEFAULT_CACHE,
+    workers: Annotated[int, typer.Option(help="Loader processes; 0 on a small CPU.")] = 0,
+    limit: Annotated[Optional[int], typer.Option(help="Use the first N images of a stage only: a dry run.")] = None,
+) -> None:
+    """Train the classifier. On several GPUs: torchrun --nproc-per-node N -m firstray train classifier ..."""
+    from training.fit_classifier import fit
+    from training.tables import data_folder
+
+    print(fit(recipe, data_folder(data), out, cache, workers, limit))
+
+
+@release_app.command("keygen")
+def release_keygen(
+    private: Annotated[Path, typer.Argument(help="Where the signing key goes. Keep it out of any repository.")],
+    public: Annotated[Path, typer.Argument(help="Where the public key goes, e.g. shared/trusted_keys/NAME.pem.")],
+) -> None:
+    """Make an Ed25519 key pair for signing releases."""
+    from shared.release import make_key
+
+    make_key(private, public)
+    print(f"Signing key: {private} (keep it secret)\nPublic key: {public}")
+
+
+@release_app.command("verify")
+def release_verify(folder: Annotated[Optional[Path], typer.Argument(show_default=False)] = None) -> None:
+    """Verify hashes and signature of a release, and print what it holds."""
+    from shared.release import default_release, load_release
+
+    manifest = load_release(folder or default_release()).manifest
+    variants = ", ".join(variant.id for variant in manifest.variants)
+    print(f"{manifest.id}: {len(manifest.files)} files verified, signature trusted. Variants: {variants}")

@@ -1,0 +1,134 @@
+"""The radiograph with its boxes drawn on it, at full resolution.
+
+Boxes are red with a dark rim, so that they stand out on lung, bone and the white of a dense lesion alike. Detector
+boxes are solid, regions from an activation map are dashed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from shared.boxes import Box
+from shared.diagnosis import Diagnosis
+from shared.errors import FirstRayError
+from shared.findings import BY_KEY
+from shared.radiograph import Radiograph
+
+Language = Literal["en", "ko"]
+Corners = tuple[float, float, float, float]
+
+RED = (255, 48, 48)
+RIM = (20, 0, 0)
+LABEL_GROUND = (150, 0, 0)
+LABEL_TEXT = (255, 255, 255)
+FONT = Path(__file__).parent / "fonts" / "NanumGothic-Bold.ttf"
+
+
+def finding_name(key: str, language: Language) -> str:
+    """Display name of a finding."""
+    finding = BY_KEY[key]
+    return finding.korean if language == "ko" else finding.english
+
+
+def draw(radiograph: Radiograph, diagnosis: Diagnosis, language: Language = "en") -> Image.Image:
+    """The radiograph as RGB at full resolution with the diagnosis's boxes and their labels."""
+    image = grey8(radiograph).convert("RGB")
+    canvas = ImageDraw.Draw(image)
+    line = max(2, round(max(image.size) / 350))
+    font = _font(max(12, round(max(image.size) / 48)))
+    taken: list[Corners] = []
+    for box in reversed(diagnosis.boxes):
+        _outline(canvas, _corners(box, image), line, dashed=box.source == "activation")
+    for box in diagnosis.boxes:
+        text = f"{finding_name(box.finding, language)} {box.score:.0%}"
+        taken.append(_label(canvas, image, _corners(box, image), text, font, line, taken))
+    return image
+
+
+def grey8(radiograph: Radiograph) -> Image.Image:
+    """Presentation values as an 8-bit grey image for a screen."""
+    pixels = radiograph.pixels
+    return Image.fromarray(pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8))
+
+
+def save(image: Image.Image, path: Path) -> None:
+    """Write a boxed image as JPEG or PNG, by the file name's ending.
+
+    Raises:
+        FirstRayError: ``image_format_unknown`` for another ending, ``output_unwritable`` where it cannot be written.
+    """
+    options: dict[str, dict[str, object]] = {
+        ".jpg": {"format": "JPEG", "quality": 90, "subsampling": 0},
+        ".jpeg": {"format": "JPEG", "quality": 90, "subsampling": 0},
+        ".png": {"format": "PNG", "compress_level": 3},
+    }
+    chosen = options.get(path.suffix.lower())
+    if chosen is None:
+        raise FirstRayError("image_format_unknown", f"{path.name} ends in neither .jpg nor .png.", "Rename it.")
+    try:
+        image.save(path, **chosen)  # type: ignore[arg-type]
+    except OSError as error:
+        raise FirstRayError(
+            "output_unwritable", f"{path} cannot be written: {error.strerror or error}.", "Choose another folder."
+        ) from None
+
+
+@lru_cache(maxsize=4)
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(FONT), size)
+
+
+def _corners(box: Box, image: Image.Image) -> Corners:
+    width, height = image.width - 1, image.height - 1
+    return box.x * width, box.y * height, (box.x + box.w) * width, (box.y + box.h) * height
+
+
+def _outline(canvas: ImageDraw.ImageDraw, corners: Corners, line: int, dashed: bool) -> None:
+    x1, y1, x2, y2 = corners
+    if not dashed:
+        rim = max(1, line // 2)
+        canvas.rectangle((x1 - rim, y1 - rim, x2 + rim, y2 + rim), outline=RIM, width=line + 2 * rim)
+        canvas.rectangle(corners, outline=RED, width=line)
+        return
+    dash = line * 6
+    for (ax, ay), (bx, by) in (((x1, y1), (x2, y1)), ((x2, y1), (x2, y2)), ((x2, y2), (x1, y2)), ((x1, y2), (x1, y1))):
+        length = max(abs(bx - ax), abs(by - ay), 1.0)
+        for start in np.arange(0, length, 2 * dash):
+            ends = (start / length, min(start + dash, length) / length)
+            part = [(ax + (bx - ax) * t, ay + (by - ay) * t) for t in ends]
+            canvas.line(part, fill=RIM, width=line * 2)
+            canvas.line(part, fill=RED, width=line)
+
+
+def _label(
+    canvas: ImageDraw.ImageDraw,
+    image: Image.Image,
+    corners: Corners,
+    text: str,
+    font: ImageFont.FreeTypeFont,
+    line: int,
+    taken: list[Corners],
+) -> Corners:
+    """Draw a label above its box, or below or further down where that place is outside the image or taken."""
+    pad = line * 2
+    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    width, height = right - left + 2 * pad, bottom - top + 2 * pad
+    x = min(max(0.0, corners[0] - line), max(0.0, image.width - width))
+    step = height + line
+    above, below = corners[1] - height - line, corners[3] + line
+    places = [above, below, *(above - step * n for n in range(1, 6)), *(below + step * n for n in range(1, 6))]
+    fits = [y for y in places if 0 <= y <= image.height - height]
+    free = [y for y in fits if not any(_overlap((x, y, x + width, y + height), other) for other in taken)]
+    y = (free or fits or [0.0])[0]
+    canvas.rectangle((x, y, x + width, y + height), fill=LABEL_GROUND, outline=RIM, width=max(1, line // 2))
+    canvas.text((x + pad - left, y + pad - top), text, font=font, fill=LABEL_TEXT)
+    return x, y, x + width, y + height
+
+
+def _overlap(a: Corners, b: Corners) -> bool:
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
