@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.boxes import BINS, Detections, anchor_points, decode, fuse, locate, overlap, suppress
@@ -82,6 +82,7 @@ def test_overlap_with_an_empty_box_is_zero() -> None:
     assert overlap(flat, flat).tolist() == [[0.0]]
 
 
+@settings(deadline=None)
 @given(detections(), st.sampled_from([0.2, 0.4, 0.7]))
 def test_suppress_keeps_what_torchvision_keeps(found: Detections, max_overlap: float) -> None:
     torch = pytest.importorskip("torch")
@@ -93,6 +94,7 @@ def test_suppress_keeps_what_torchvision_keeps(found: Detections, max_overlap: f
     np.testing.assert_array_equal(ours.corners, theirs.corners)
 
 
+@settings(deadline=None)
 @given(detections())
 def test_fused_boxes_lie_within_what_the_readers_drew(found: Detections) -> None:
     fused = fuse(found)
@@ -104,6 +106,7 @@ def test_fused_boxes_lie_within_what_the_readers_drew(found: Detections) -> None
         assert (corners <= drawn.max(axis=0) + 1e-5).all()
 
 
+@settings(deadline=None)
 @given(detections(), st.integers(0, 100))
 def test_fusion_does_not_depend_on_the_order_of_readers(found: Detections, seed: int) -> None:
     shuffled = found.take(np.random.default_rng(seed).permutation(len(found.score)))
@@ -111,6 +114,7 @@ def test_fusion_does_not_depend_on_the_order_of_readers(found: Detections, seed:
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@settings(deadline=None)
 @given(detections())
 def test_boxes_drawn_twice_alike_fuse_to_the_boxes_drawn_once(found: Detections) -> None:
     apart = suppress(found, 0.0)
