@@ -17,6 +17,8 @@ from shared.boxes import Box
 from shared.diagnosis import Diagnosis
 from shared.errors import FirstRayError
 from shared.findings import BY_KEY
+from shared.fonts import BOLD
+from shared.preprocess import grey_range, stretch
 from shared.radiograph import Radiograph
 
 Language = Literal["en", "ko"]
@@ -26,7 +28,8 @@ RED = (255, 48, 48)
 RIM = (20, 0, 0)
 LABEL_GROUND = (150, 0, 0)
 LABEL_TEXT = (255, 255, 255)
-FONT = Path(__file__).parent / "fonts" / "NanumGothic-Bold.ttf"
+SAMPLED_SIDE = 400
+"""Grey levels are measured on about this many pixels a side."""
 
 
 def finding_name(key: str, language: Language) -> str:
@@ -51,9 +54,13 @@ def draw(radiograph: Radiograph, diagnosis: Diagnosis, language: Language = "en"
 
 
 def grey8(radiograph: Radiograph) -> Image.Image:
-    """Presentation values as an 8-bit grey image for a screen."""
+    """Full-size 8-bit grey image for a screen, its grey levels stretched as the models see them."""
     pixels = radiograph.pixels
-    return Image.fromarray(pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8))
+    step = max(1, max(pixels.shape) // SAMPLED_SIDE)
+    low, high = grey_range(pixels[::step, ::step].astype(np.float32))
+    levels = np.arange(np.iinfo(pixels.dtype).max + 1, dtype=np.float32)
+    table = np.round(stretch(levels, low, high) * 255).astype(np.uint8)
+    return Image.fromarray(table[pixels])
 
 
 def save(image: Image.Image, path: Path) -> None:
@@ -80,7 +87,7 @@ def save(image: Image.Image, path: Path) -> None:
 
 @lru_cache(maxsize=4)
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(str(FONT), size)
+    return ImageFont.truetype(str(BOLD), size)
 
 
 def _corners(box: Box, image: Image.Image) -> Corners:

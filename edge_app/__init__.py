@@ -1,0 +1,1 @@
+"""The paramedic's application: everything that runs in the ambulance. Imports only :mod:`shared`."""
