@@ -1,0 +1,312 @@
+"""Assembles a release: every variant exported, judged, calibrated on its own outputs, described and signed.
+
+Nothing appears under ``weights/`` before all of it has passed: the release is built in a folder of its own and moved.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from safetensors.torch import load_file
+
+from converters.card import model_card
+from converters.export import (
+    Network,
+    classifier_network,
+    detector_network,
+    export_litert,
+    export_onnx,
+    export_onnx_fp16,
+    torch_outputs,
+)
+from converters.parity import Answers, Labelled, Parity, compare, parity_json, parity_markdown, require_parity
+from converters.quantise import quantise_litert, quantise_onnx
+from converters.validation import Model, Sides, Validation, detections_of, load_validation, logits_of
+from shared.boxes import Detections
+from shared.calibration import Calibration
+from shared.errors import FirstRayError
+from shared.findings import KEYS
+from shared.release import (
+    CARD,
+    InputSpec,
+    Manifest,
+    Precision,
+    RuntimeName,
+    Variant,
+    file_entry,
+    write_manifest,
+)
+from shared.runtime import open_model
+from training.calibrate import fit_calibration
+from training.classifier import Classifier
+from training.detection_metrics import (
+    average_precision_per_finding,
+    average_precisions,
+    mean_average_precision,
+    mean_box_baseline,
+    pointing_game,
+    score_thresholds,
+)
+from training.detector import load_detector
+from training.fit_classifier import Recipe
+from training.gate import REPORT as GATE_REPORT
+from training.gate import load_gate, load_spec
+from training.metrics import auc_per_finding, mean_auc, shortcut_scores
+from training.tables import LABEL_FILES
+
+Floats = npt.NDArray[np.float32]
+Located = Literal["detector", "activation"]
+
+VARIANTS: tuple[tuple[Precision, RuntimeName], ...] = (
+    ("int8", "litert"),
+    ("int8", "onnx"),
+    ("fp16", "onnx"),
+    ("fp32", "onnx"),
+)
+SUFFIX = {"litert": "tflite", "onnx": "onnx"}
+PARITY = "parity.json"
+POINTER = "CURRENT"
+LEAST_SHOWN = 30
+"""Boxed training radiographs a finding needs before the detector is trusted to place it."""
+
+
+@dataclass(frozen=True)
+class Ingredients:
+    """What a release is made of.
+
+    Attributes:
+        classifier, detector: trained weights (safetensors).
+        backbone: timm name of the classifier's body.
+        gate: output folder of the gate's training.
+        data, split, fold: where the validation patients are (:func:`converters.validation.load_validation`).
+        cache: where decoded squares are kept.
+        sides: input sides of the networks.
+    """
+
+    classifier: Path
+    detector: Path
+    backbone: str
+    gate: Path
+    data: Path
+    split: Path
+    fold: int
+    cache: Path
+    sides: Sides
+
+    @classmethod
+    def from_recipe(
+        cls,
+        recipe: Path,
+        *,
+        classifier: Path,
+        detector: Path,
+        gate: Path,
+        data: Path,
+        cache: Path,
+        classifier_side: int,
+        detector_side: int,
+    ) -> Ingredients:
+        """Backbone and split as the classifier's recipe has them, the gate's side as its training left it."""
+        read = Recipe.read(recipe)
+        spec = load_spec(gate)
+        sides = Sides(classifier_side, detector_side, spec.side)
+        return cls(classifier, detector, read.backbone, gate, data, read.split, read.validation_fold, cache, sides)
+
+
+def build_release(ingredients: Ingredients, release_id: str, weights: Path, key: Ed25519PrivateKey) -> Path:
+    """Make the release ``weights/<release_id>`` and point ``weights/CURRENT`` to it.
+
+    Raises:
+        FirstRayError: ``release_exists``; ``parity_failed`` where a variant lost more than it may: the
+            files made so far then stay in a hidden folder, for a look.
+    """
+    release, staging = weights / release_id, weights / f".{release_id}.part"
+    if release.exists():
+        raise FirstRayError("release_exists", f"{release} is there already.", "Releases never change: take another id.")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir(parents=True)
+    validation = load_validation(
+        ingredients.data, ingredients.split, ingredients.fold, ingredients.sides, ingredients.cache
+    )
+    networks = load_networks(ingredients)
+    for name, network in networks.items():
+        export(name, network, validation.calibration[name], staging)
+    reference = judge(as_model(networks["classifier"]), as_model(networks["detector"]), validation)
+    located = located_by(validation, reference)
+    variants, rows = judge_variants(staging, validation, reference, located)
+    (staging / PARITY).write_text(json.dumps(parity_json(rows), indent=1) + "\n")
+    require_parity(rows)
+    manifest = Manifest(
+        id=release_id,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        findings=KEYS,
+        inputs={
+            "classifier": InputSpec(side=ingredients.sides.classifier),
+            "detector": InputSpec(side=ingredients.sides.detector),
+        },
+        gate=load_spec(ingredients.gate),
+        located_by=located,
+        variants=variants,
+        files={},
+        training_data_sha256=data_hash(ingredients.data),
+        code_revision=code_revision(),
+        metrics=figures(validation, reference) | {"gate": json.loads((ingredients.gate / GATE_REPORT).read_text())},
+    )
+    (staging / CARD).write_text(model_card(manifest, parity_markdown(rows)))
+    entries = {path.name: file_entry(path) for path in sorted(staging.iterdir())}
+    write_manifest(staging, Manifest.model_validate(manifest.model_dump() | {"files": entries}), key)
+    staging.rename(release)
+    (weights / POINTER).write_text(f"{release_id}\n")
+    return release
+
+
+def load_networks(ingredients: Ingredients) -> dict[str, Network]:
+    """The trained networks in full precision; the ends of classifier and detector stay in float in 8-bit files."""
+    classifier = Classifier(ingredients.backbone)
+    classifier.load_state_dict(load_file(ingredients.classifier))
+    sides = ingredients.sides
+    return {
+        "classifier": classifier_network(classifier, sides.classifier),
+        "detector": detector_network(load_detector(ingredients.detector), sides.detector),
+        "gate": Network(load_gate(ingredients.gate), ("gate",), sides.gate),
+    }
+
+
+def export(name: str, network: Network, calibration: Floats, folder: Path) -> None:
+    """Write every file of one network. The gate is small and stays in float: its thresholds were chosen so."""
+    single = folder / file_name(name, "fp32", "onnx")
+    export_onnx(network, single)
+    if name == "gate":
+        export_litert(network, folder / file_name(name, "fp32", "litert"))
+        return
+    export_onnx_fp16(single, folder / file_name(name, "fp16", "onnx"))
+    quantise_onnx(network, calibration, folder / file_name(name, "int8", "onnx"))
+    quantise_litert(network, calibration, folder / file_name(name, "int8", "litert"))
+
+
+def file_name(network: str, precision: Precision, runtime: RuntimeName) -> str:
+    """For example ``classifier-int8.tflite``."""
+    return f"{network}-{precision}.{SUFFIX[runtime]}"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What one variant, or full-precision torch, said: logits ``[N, 13]`` of the films, boxes of the boxed ones."""
+
+    logits: Floats
+    detections: list[Detections]
+
+
+def judge(classifier: Model, detector: Model, validation: Validation) -> Judged:
+    """Run both networks over the validation radiographs, one at a time as the Diagnoser does."""
+    return Judged(
+        logits_of(classifier, validation.film_squares),
+        detections_of(detector, validation.boxed, validation.boxed_squares),
+    )
+
+
+def as_model(network: Network) -> Model:
+    """A torch network in the shape of a runtime."""
+    return lambda image: torch_outputs(network, image)
+
+
+def judge_variants(
+    folder: Path, validation: Validation, reference: Judged, located: dict[str, Located]
+) -> tuple[list[Variant], list[Parity]]:
+    """Each variant with a calibration of its own, and its parity with the calibrated reference."""
+    films = validation.films
+    known = Labelled(films.labels, films.rows["patient_id"].to_numpy(), validation.truth)
+    expected = calibrate(validation, reference, located).probabilities(reference.logits)
+    torch_answers = Answers("torch-fp32", 0, expected, reference.detections)
+    variants, rows = [], []
+    for precision, runtime in VARIANTS:
+        names = {network: file_name(network, precision, runtime) for network in ("classifier", "detector")}
+        judged = judge(*(open_model(folder / file) for file in names.values()), validation)
+        variant = Variant(
+            precision=precision,
+            runtime=runtime,
+            gate=file_name("gate", "fp32", runtime),
+            calibration=calibrate(validation, judged, located),
+            **names,
+        )
+        size = sum((folder / file).stat().st_size for file in names.values())
+        answers = Answers(variant.id, size, variant.calibration.probabilities(judged.logits), judged.detections)
+        variants.append(variant)
+        rows.append(compare(answers, torch_answers, known))
+    return variants, rows
+
+
+def calibrate(validation: Validation, judged: Judged, located: dict[str, Located]) -> Calibration:
+    """Calibration and thresholds from this variant's own answers."""
+    films = validation.films
+    scores = score_thresholds(validation.truth, judged.detections).score
+    thresholds = {key: float(scores[n]) for n, key in enumerate(KEYS) if located[key] == "detector"}
+    patients = films.rows["patient_id"].nunique()
+    population = f"{len(films)} NIH ChestX-ray14 radiographs of {patients} validation patients"
+    return fit_calibration(films.labels, judged.logits, thresholds, population)
+
+
+def located_by(validation: Validation, reference: Judged) -> dict[str, Located]:
+    """The detector places a finding it was shown often enough and finds better than a fixed box would; else the map."""
+    shown = np.zeros(len(KEYS), int)
+    for boxes in validation.train_boxes:
+        shown[np.unique(boxes.finding)] += 1
+    supported = validation.truth.supported()
+    found = average_precisions(validation.truth, reference.detections)[0]
+    fixed = average_precisions(validation.truth, mean_box_baseline(validation.train_boxes, len(validation.boxed)))[0]
+    better = ~supported | (found > fixed)
+    return {key: "detector" if shown[n] >= LEAST_SHOWN and better[n] else "activation" for n, key in enumerate(KEYS)}
+
+
+def figures(validation: Validation, reference: Judged) -> dict[str, Any]:
+    """Figures of the full-precision networks with population, interval and trivial baseline beside them."""
+    films, truth = validation.films, validation.truth
+    patients = films.rows["patient_id"].to_numpy()
+    fixed = mean_box_baseline(validation.train_boxes, len(validation.boxed))
+    population = f"{len(films)} NIH films, {len(set(patients))} patients"
+    boxed = f"{int((truth.counts.sum(1) > 0).sum())} NIH and VinDr films with reader boxes"
+    rows = [
+        ("mean AUC of 13", mean_auc(films.labels, reference.logits, patients), population),
+        (
+            "baseline: view, sex and age",
+            mean_auc(films.labels, shortcut_scores(validation.train, films), patients),
+            population,
+        ),
+        ("lesion-only mAP@0.4", mean_average_precision(truth, reference.detections), boxed),
+        ("baseline: a fixed box per finding", mean_average_precision(truth, fixed), boxed),
+        ("pointing game", pointing_game(truth, reference.detections), boxed),
+        ("baseline: a fixed box per finding, pointing", pointing_game(truth, fixed), boxed),
+    ]
+    aucs = auc_per_finding(films.labels, reference.logits)
+    precisions = average_precision_per_finding(truth, reference.detections)
+    return {
+        "figures": [{"name": name, "value": str(value), "population": whom} for name, value, whom in rows],
+        "auc_per_finding": {key: round(float(aucs[n]), 3) for n, key in enumerate(KEYS)},
+        "ap_per_finding": {key: str(value) for key, value in precisions.items()},
+    }
+
+
+def data_hash(data: Path) -> str:
+    """SHA-256 over the tables that say which images, labels and boxes the networks were trained on."""
+    digest = hashlib.sha256()
+    for name in sorted([*LABEL_FILES.values(), "boxes.csv", "boxes_small.csv", "radiologist_reads.csv"]):
+        digest.update((data / name).read_bytes() if (data / name).is_file() else b"")
+    return digest.hexdigest()
+
+
+def code_revision() -> str:
+    """The commit of the code, with ``-dirty`` where files differ from it; ``unknown`` outside a checkout."""
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
+    )
+    return described.stdout.strip() or "unknown"
