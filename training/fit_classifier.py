@@ -11,6 +11,7 @@ import math
 import os
 import time
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from shared.findings import KEYS
@@ -36,10 +37,13 @@ from training.tables import Table, load_table
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe: which images at which size, for how long, how fast."""
+    """One stage of a recipe: which images at which size, for how long, how fast.
+
+    ``sets`` names the image sets with the share of each (0..1) that an epoch draws anew.
+    """
 
     name: str
-    sets: list[str]
+    sets: dict[str, float]
     side: int
     epochs: int
     batch: int
@@ -103,6 +107,31 @@ class Squares(Dataset[tuple[Tensor, Tensor]]):
         else:
             image = image.astype(np.float32) / 255
         return torch.from_numpy(image)[None], torch.from_numpy(self.labels[index])
+
+
+class EpochSampler(Sampler[int]):
+    """The images of one epoch for one of ``world`` processes: each kept with its share, shuffled, the same number each.
+
+    Args:
+        shares: ``[N]``, chance of each image to be in an epoch, 0..1.
+        seed: with :attr:`epoch` decides the draw, alike in every process.
+        rank, world: which process this is, of how many.
+    """
+
+    def __init__(self, shares: npt.NDArray[np.float64], seed: int, rank: int, world: int) -> None:
+        self.shares, self.seed, self.rank, self.world = shares, seed, rank, world
+        self.epoch = 0
+
+    def _drawn(self) -> npt.NDArray[np.int64]:
+        rng = np.random.default_rng((self.seed, self.epoch))
+        kept = rng.permutation(np.flatnonzero(rng.random(len(self.shares)) < self.shares))
+        return kept[: len(kept) // self.world * self.world][self.rank :: self.world]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._drawn().tolist())
+
+    def __len__(self) -> int:
+        return len(self._drawn())
 
 
 def augmented(image: npt.NDArray[np.uint8], by: dict[str, float], rng: np.random.Generator) -> npt.NDArray[np.float32]:
@@ -190,9 +219,8 @@ class Trainer:
         recipe = self.recipe
         train, judged = self._tables(stage)
         dataset = Squares(self._pixels(train, stage.side), train.labels, recipe.augment, recipe.seed + 1000 * number)
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            dataset, self.world, self.rank, shuffle=True, seed=recipe.seed, drop_last=True
-        )
+        shares = train.rows["set"].map(stage.sets).to_numpy(float)
+        sampler = EpochSampler(shares, recipe.seed + 1000 * number, self.rank, self.world)
         loader = DataLoader(dataset, stage.batch, sampler=sampler, num_workers=self.workers, drop_last=True)
         judged_pixels = self._pixels(judged, stage.side)
         optimiser, average, first = self._start(stage, resumed)
@@ -201,8 +229,7 @@ class Trainer:
             network = nn.parallel.DistributedDataParallel(self.model)
         for epoch in range(first, stage.epochs):
             started = time.monotonic()
-            sampler.set_epoch(epoch)
-            dataset.epoch = epoch
+            sampler.epoch = dataset.epoch = epoch
             torch.manual_seed(recipe.seed + 100 * number + epoch)
             loss = self._run_epoch(stage, epoch, loader, network, optimiser, average)
             if self.rank == 0:
@@ -246,10 +273,12 @@ class Trainer:
     ) -> float:
         """One pass over the stage's images; returns the mean training loss."""
         network.train()
-        losses = []
-        bar = tqdm(loader, desc=f"{stage.name} {epoch + 1}/{stage.epochs}", disable=self.rank > 0, mininterval=5)
+        losses, steps = [], len(loader)
+        bar = tqdm(
+            loader, total=steps, desc=f"{stage.name} {epoch + 1}/{stage.epochs}", disable=self.rank > 0, mininterval=5
+        )
         for step, (image, label) in enumerate(bar):
-            done = (epoch + step / len(loader)) / stage.epochs
+            done = (epoch + step / steps) / stage.epochs
             for group in optimiser.param_groups:
                 group["lr"] = stage.rate * group["factor"] * one_cycle(done, stage.warm_up)
             moved = image.to(self.device, memory_format=torch.channels_last)
@@ -260,7 +289,7 @@ class Trainer:
             loss.backward()
             nn.utils.clip_grad_norm_(self.model.parameters(), 5.0)
             optimiser.step()
-            average.update(self.model, step=epoch * len(loader) + step)
+            average.update(self.model, step=epoch * steps + step)
             losses.append(loss.item())
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
         return float(np.mean(losses))

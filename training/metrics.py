@@ -7,6 +7,7 @@ JRSS-B 2007). A difference of two models is taken within each resample (paired).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +34,7 @@ class Interval:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def patient_weights(patients: npt.NDArray, resamples: int, seed: int = 0) -> Floats:
+def patient_weights(patients: npt.NDArray[Any], resamples: int, seed: int = 0) -> Floats:
     """How often each image counts in each resample of patients: float32 ``[resamples, N]``."""
     _, group = np.unique(patients, return_inverse=True)
     number = int(group.max()) + 1
@@ -66,13 +67,13 @@ def auc_per_finding(labels: Floats, scores: Floats) -> Floats:
     return np.array([weighted_auc(labels[:, f], scores[:, f], one)[0] for f in range(labels.shape[1])])
 
 
-def mean_auc(labels: Floats, scores: Floats, patients: npt.NDArray, resamples: int = 1000) -> Interval:
+def mean_auc(labels: Floats, scores: Floats, patients: npt.NDArray[Any], resamples: int = 1000) -> Interval:
     """Mean over findings of the AUC, with its patient-clustered interval."""
     return _interval(auc_per_finding(labels, scores), _resampled_aucs(labels, scores, patients, resamples))
 
 
 def mean_auc_difference(
-    labels: Floats, scores: Floats, reference: Floats, patients: npt.NDArray, resamples: int = 1000
+    labels: Floats, scores: Floats, reference: Floats, patients: npt.NDArray[Any], resamples: int = 1000
 ) -> Interval:
     """Mean AUC of ``scores`` minus that of ``reference`` on the same images, paired within each resample."""
     value = auc_per_finding(labels, scores) - auc_per_finding(labels, reference)
@@ -82,7 +83,7 @@ def mean_auc_difference(
     return _interval(value, drawn)
 
 
-def _resampled_aucs(labels: Floats, scores: Floats, patients: npt.NDArray, resamples: int) -> Floats:
+def _resampled_aucs(labels: Floats, scores: Floats, patients: npt.NDArray[Any], resamples: int) -> Floats:
     weights = patient_weights(patients, resamples)
     return np.stack([weighted_auc(labels[:, f], scores[:, f], weights) for f in range(labels.shape[1])], axis=1)
 
