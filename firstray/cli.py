@@ -158,6 +158,89 @@ def train_classifier(
     print(fit(recipe, data_folder(data), out, cache, workers, limit))
 
 
+@train_app.command("detector")
+def train_detector(
+    init: Annotated[Path, typer.Option(help="YOLOv5 COCO weights of the recipe's scale, as safetensors.")],
+    data: DataOption = None,
+    recipe: Annotated[Path, typer.Option()] = Path("training/recipes/detector.toml"),
+    out: Annotated[Path, typer.Option(help="Checkpoints, log, weights; run again to resume.")] = Path("runs/detector"),
+    cache: CacheOption = DEFAULT_CACHE,
+    workers: Annotated[int, typer.Option(help="Loader processes; 0 on a small CPU.")] = 0,
+    limit: Annotated[Optional[int], typer.Option(help="Use about N images of a stage only: a dry run.")] = None,
+) -> None:
+    """Train the detector. On several GPUs: torchrun --nproc-per-node N -m firstray train detector ..."""
+    from training.fit_detector import fit
+    from training.tables import data_folder
+
+    print(fit(recipe, data_folder(data), init, out, cache, workers, limit))
+
+
+@train_app.command("gate")
+def train_gate(
+    data: DataOption = None,
+    recipe: Annotated[Path, typer.Option()] = Path("training/recipes/gate.toml"),
+    out: Annotated[Path, typer.Option(help="Weights, thresholds, log and report.")] = Path("runs/gate"),
+    pictures: Annotated[
+        Optional[list[Path]], typer.Option(help="Folder of pictures that are not chest radiographs; may be repeated.")
+    ] = None,
+) -> None:
+    """Train the quality gate's network and choose its thresholds."""
+    from training.gate import fit
+    from training.tables import data_folder
+
+    fit(recipe, data_folder(data), out, list(pictures or []))
+    print(out)
+
+
+@app.command()
+def convert(
+    key: Annotated[Path, typer.Option(help="Signing key (firstray release keygen).")],
+    release_id: Annotated[str, typer.Option("--id", help="Id of the release, its folder under --weights.")],
+    classifier: Annotated[Path, typer.Option()] = Path("runs/classifier/classifier.safetensors"),
+    detector: Annotated[Path, typer.Option()] = Path("runs/detector/detector.safetensors"),
+    gate: Annotated[Path, typer.Option(help="Output folder of 'train gate'.")] = Path("runs/gate"),
+    recipe: Annotated[Path, typer.Option(help="The classifier's recipe.")] = Path("training/recipes/classifier.toml"),
+    data: DataOption = None,
+    weights: Annotated[Path, typer.Option(help="Where releases are kept.")] = Path("weights"),
+    classifier_side: Annotated[int, typer.Option(help="Input side in pixels.")] = 320,
+    detector_side: Annotated[int, typer.Option(help="Input side in pixels, a multiple of 32.")] = 416,
+    cache: CacheOption = DEFAULT_CACHE,
+) -> None:
+    """Turn trained weights into a signed release: ONNX fp32, fp16, int8 and LiteRT int8, with a parity report."""
+    from converters.release_bundle import Ingredients, build_release
+    from shared.release import read_private_key
+    from training.tables import data_folder
+
+    ingredients = Ingredients.from_recipe(
+        recipe,
+        classifier=classifier,
+        detector=detector,
+        gate=gate,
+        data=data_folder(data),
+        cache=cache,
+        classifier_side=classifier_side,
+        detector_side=detector_side,
+    )
+    print(build_release(ingredients, release_id, weights, read_private_key(key)))
+
+
+@app.command("convert-keras")
+def convert_keras(
+    model: Annotated[Path, typer.Argument(help="A Keras 3 file: one RGB image in, one sigmoid a finding out.")],
+    out: Annotated[Path, typer.Argument(help="The .tflite file to write; the parity report lands beside it.")],
+    data: DataOption = None,
+    split: Annotated[Path, typer.Option(help="File of folds.")] = Path("training/folds/cxr.csv"),
+    fold: Annotated[int, typer.Option(help="Its patients judge, the others calibrate.")] = 0,
+    white: Annotated[float, typer.Option(help="What the model expects for white: 255, or 1.")] = 255.0,
+    cache: CacheOption = DEFAULT_CACHE,
+) -> None:
+    """Turn a Keras EfficientNet into LiteRT int8 with a parity report (needs the extra 'tensorflow')."""
+    from converters.keras_route import convert_keras_file
+    from training.tables import data_folder
+
+    print(convert_keras_file(model, data_folder(data), split, fold, cache, out, white).read_text())
+
+
 @release_app.command("keygen")
 def release_keygen(
     private: Annotated[Path, typer.Argument(help="Where the signing key goes. Keep it out of any repository.")],
