@@ -12,7 +12,7 @@ EXTRAS_edge := edge,dev
 EXTRAS_server := server,dev
 EXTRAS_all := edge,server,train,convert,tensorflow,dev
 
-.PHONY: run test check bench apt clean
+.PHONY: run test check bench translations apt clean
 
 run: $(VENV)/.installed-run
 	@$(BIN)/firstray demo
@@ -28,6 +28,9 @@ check: $(VENV)/.installed-all
 
 bench: $(VENV)/.installed-all
 	$(BIN)/python -m benchmarks
+
+translations: $(VENV)/.installed-edge
+	$(BIN)/pybabel compile -D firstray -d edge_app/locale
 
 apt:
 	@sh tools/apt_packages.sh $(PART)

@@ -43,7 +43,7 @@ def quantise_onnx(network: Network, calibration: Floats, path: Path) -> None:
     """
     from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._images: Iterator[Floats] = iter(calibration)
 
@@ -79,11 +79,12 @@ def quantise_litert(network: Network, calibration: Floats, path: Path) -> None:
     recipe.add_static_config(".*", everything, activation_num_bits=8, weight_num_bits=8)
     for end in (TFLOperationName.INPUT, TFLOperationName.OUTPUT):
         recipe.add_quantization_config(".*", end, algorithm_key="no_quantize")
-    for scope in litert_float_scopes(network.float_modules):
+    ready = prepared(network, calibration)
+    for scope in litert_float_scopes(ready):
         recipe.add_quantization_config(scope, everything, algorithm_key="no_quantize")
     with tempfile.TemporaryDirectory() as folder:
         float_path = Path(folder) / "float.tflite"
-        export_litert(prepared(network, calibration), float_path)
+        export_litert(ready, float_path)
         with quiet():
             # Its default ranges are moving averages of each image's, which cut off bright outliers: take the widest.
             calibrator = Calibrator(float_path.read_bytes(), 1, qsv_update_func=min_max_update)
@@ -170,13 +171,40 @@ def onnx_float_nodes(model: onnx.ModelProto, float_modules: tuple[str, ...]) -> 
     return nodes
 
 
-def litert_float_scopes(float_modules: tuple[str, ...]) -> list[str]:
+def litert_float_scopes(network: Network) -> list[str]:
     """The same as expressions for LiteRT tensor names, ``Named/package.Class_module/package.Class_body/...;1``.
 
-    Containers that are not called themselves (``ModuleList``) are missing in such a name.
+    Such a name holds the last part of each module's path that was being called, so a module is known by its callers.
+    Two that are called alike, such as ``cv2.0.2`` and ``cv3.0.2`` of a YOLO head, can only be left in float together.
     """
     scopes = [r"^[^/]*$", r"^[^/]*/[^/;]*_module;"]
-    for name in float_modules:
-        *outer, last = (rf"/[^/;]*_{re.escape(part)}" for part in name.split("."))
-        scopes.append("_module" + "".join(f"({part})?" for part in outer) + f"{last}[/;]")
+    for path in call_paths(network):
+        scopes.append("_module" + "".join(rf"/[^/;]*_{re.escape(part)}" for part in path) + "[/;]")
     return scopes
+
+
+def call_paths(network: Network) -> list[tuple[str, ...]]:
+    """For each of the float modules that is called, the own names of the modules being called then, outermost first."""
+    calling: list[str] = []
+    paths: list[tuple[str, ...]] = []
+
+    def enter(name: str) -> Callable[[nn.Module, Any], None]:
+        def hook(_: nn.Module, __: Any) -> None:
+            calling.append(name.rpartition(".")[2])
+            if name in network.float_modules:
+                paths.append(tuple(calling))
+
+        return hook
+
+    def leave(*_: Any) -> None:
+        calling.pop()
+
+    hooks = []
+    for name, part in network.module.named_modules():
+        if name:
+            hooks += [part.register_forward_pre_hook(enter(name)), part.register_forward_hook(leave)]
+    with torch.no_grad():
+        network.module(torch.zeros(1, 1, network.side, network.side))
+    for hook in hooks:
+        hook.remove()
+    return paths

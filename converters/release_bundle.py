@@ -38,6 +38,7 @@ from shared.errors import FirstRayError
 from shared.findings import KEYS
 from shared.release import (
     CARD,
+    FileEntry,
     InputSpec,
     Manifest,
     Precision,
@@ -146,6 +147,7 @@ def build_release(ingredients: Ingredients, release_id: str, weights: Path, key:
     variants, rows = judge_variants(staging, validation, reference, located)
     (staging / PARITY).write_text(json.dumps(parity_json(rows), indent=1) + "\n")
     require_parity(rows)
+    (staging / CARD).touch()
     manifest = Manifest(
         id=release_id,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -157,14 +159,13 @@ def build_release(ingredients: Ingredients, release_id: str, weights: Path, key:
         gate=load_spec(ingredients.gate),
         located_by=located,
         variants=variants,
-        files={},
+        files=entries(staging),
         training_data_sha256=data_hash(ingredients.data),
         code_revision=code_revision(),
         metrics=figures(validation, reference) | {"gate": json.loads((ingredients.gate / GATE_REPORT).read_text())},
     )
     (staging / CARD).write_text(model_card(manifest, parity_markdown(rows)))
-    entries = {path.name: file_entry(path) for path in sorted(staging.iterdir())}
-    write_manifest(staging, Manifest.model_validate(manifest.model_dump() | {"files": entries}), key)
+    write_manifest(staging, manifest.model_copy(update={"files": entries(staging)}), key)
     staging.rename(release)
     (weights / POINTER).write_text(f"{release_id}\n")
     return release
@@ -294,6 +295,11 @@ def figures(validation: Validation, reference: Judged) -> dict[str, Any]:
         "auc_per_finding": {key: round(float(aucs[n]), 3) for n, key in enumerate(KEYS)},
         "ap_per_finding": {key: str(value) for key, value in precisions.items()},
     }
+
+
+def entries(folder: Path) -> dict[str, FileEntry]:
+    """Size and hash of every file made so far."""
+    return {path.name: file_entry(path) for path in sorted(folder.iterdir())}
 
 
 def data_hash(data: Path) -> str:

@@ -38,8 +38,13 @@ def run(release: Path | None, out: Path) -> int:
     if has_display() and importlib.util.find_spec("kivy"):
         from edge_app.ui import run_window
 
-        run_window(release, [sample], "en")
-        return 0
+        try:
+            run_window(release, [sample], "en")
+        except FirstRayError as error:
+            if error.code != "no_display":
+                raise
+        else:
+            return 0
     options = Options(release=release, out=out)
     failed = False
     for outcome in outcomes([sample], [sample], options):

@@ -56,32 +56,30 @@ class Outcome:
         return "refused" if self.diagnosis.refused else "ok"
 
     def record(self) -> dict[str, Any]:
-        """The JSON object of the file (see ``docs/json.md``)."""
-        record: dict[str, Any] = {"file": str(self.file), "status": self.status, "code": None, "message": None}
+        """The JSON object of the file, as the README describes it; every key is always there."""
         diagnosis, problem = self.diagnosis, self.error
-        if diagnosis is None:
-            if problem is not None:
-                record |= {"code": problem.code, "message": str(problem)}
-            return (
-                record
-                | {"probabilities": {}, "top3": [], "boxes": [], "release": None, "precision": None}
-                | {"timing_ms": self.timing_ms or {}}
-            )
-        reason = diagnosis.verdict.reason or next(iter(diagnosis.verdict.problems), None)
-        if reason is not None:
-            record |= {"code": reason.code, "message": f"{reason.message} {reason.action}".strip()}
-        boxes = [box.model_dump() for box in diagnosis.boxes]
-        return record | {
-            "probabilities": diagnosis.probabilities,
-            "top3": [ranked.model_dump() for ranked in diagnosis.top3],
-            "boxes": boxes,
-            "urgent": list(diagnosis.urgent),
-            "release": diagnosis.release,
-            "precision": diagnosis.precision,
-            "runtime": diagnosis.runtime,
+        record: dict[str, Any] = {
+            "file": str(self.file),
+            "status": self.status,
+            "code": problem.code if problem else None,
+            "message": str(problem) if problem else None,
+            "probabilities": {},
+            "top3": [],
+            "boxes": [],
+            "urgent": [],
+            "release": None,
+            "precision": None,
+            "runtime": None,
             "image": str(self.image) if self.image else None,
             "timing_ms": self.timing_ms or {},
         }
+        if diagnosis is None:
+            return record
+        reason = diagnosis.verdict.reason or next(iter(diagnosis.verdict.problems), None)
+        if reason is not None:
+            record |= {"code": reason.code, "message": f"{reason.message} {reason.action}"}
+        fields = {"probabilities", "top3", "boxes", "urgent", "release", "precision", "runtime"}
+        return record | diagnosis.model_dump(mode="json", include=fields)
 
 
 def run(paths: list[Path], options: Options) -> int:

@@ -39,17 +39,20 @@ def finding_name(key: str, language: Language) -> str:
 
 
 def draw(radiograph: Radiograph, diagnosis: Diagnosis, language: Language = "en") -> Image.Image:
-    """The radiograph as RGB at full resolution with the diagnosis's boxes and their labels."""
+    """The radiograph as RGB at full resolution with the diagnosis's boxes, labelled by finding.
+
+    Labels carry no score: a detector's score is no probability and would seem to contradict the one beside the image.
+    """
     image = grey8(radiograph).convert("RGB")
     canvas = ImageDraw.Draw(image)
-    line = max(2, round(max(image.size) / 350))
+    line = max(2, round(max(image.size) / 250))
     font = _font(max(12, round(max(image.size) / 48)))
     taken: list[Corners] = []
     for box in reversed(diagnosis.boxes):
         _outline(canvas, _corners(box, image), line, dashed=box.source == "activation")
     for box in diagnosis.boxes:
-        text = f"{finding_name(box.finding, language)} {box.score:.0%}"
-        taken.append(_label(canvas, image, _corners(box, image), text, font, line, taken))
+        name = finding_name(box.finding, language)
+        taken.append(_label(canvas, image, _corners(box, image), name, font, line, taken))
     return image
 
 
@@ -98,7 +101,7 @@ def _corners(box: Box, image: Image.Image) -> Corners:
 def _outline(canvas: ImageDraw.ImageDraw, corners: Corners, line: int, dashed: bool) -> None:
     x1, y1, x2, y2 = corners
     if not dashed:
-        rim = max(1, line // 2)
+        rim = max(1, line // 4)
         canvas.rectangle((x1 - rim, y1 - rim, x2 + rim, y2 + rim), outline=RIM, width=line + 2 * rim)
         canvas.rectangle(corners, outline=RED, width=line)
         return
@@ -108,7 +111,7 @@ def _outline(canvas: ImageDraw.ImageDraw, corners: Corners, line: int, dashed: b
         for start in np.arange(0, length, 2 * dash):
             ends = (start / length, min(start + dash, length) / length)
             part = [(ax + (bx - ax) * t, ay + (by - ay) * t) for t in ends]
-            canvas.line(part, fill=RIM, width=line * 2)
+            canvas.line(part, fill=RIM, width=line + 2 * max(1, line // 4))
             canvas.line(part, fill=RED, width=line)
 
 
