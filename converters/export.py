@@ -75,8 +75,11 @@ def classifier_network(classifier: Classifier, side: int) -> Network:
 
 
 def detector_network(heads: nn.Module, side: int) -> Network:
-    """The detector (:class:`training.detector.RawHeads`)."""
-    return Network(heads, ("boxes", "scores"), side)
+    """The detector (:class:`training.detector.RawHeads`) with its first three layers in float.
+
+    They alone make nine tenths of the error of an 8-bit file; the rest of the network hardly minds rounding (measured).
+    """
+    return Network(heads, ("boxes", "scores"), side, ("network.model.0", "network.model.1", "network.model.2"))
 
 
 def gate_network(gate: nn.Module, side: int) -> Network:

@@ -172,26 +172,27 @@ def onnx_float_nodes(model: onnx.ModelProto, float_modules: tuple[str, ...]) -> 
 
 
 def litert_float_scopes(network: Network) -> list[str]:
-    """The same as expressions for LiteRT tensor names, ``Named/package.Class_module/package.Class_body/...;1``.
+    """The same as expressions for LiteRT tensor names, ``...Named/package.Class_module/package.Class_body/...;1``.
 
-    Such a name holds the last part of each module's path that was being called, so a module is known by its callers.
-    Two that are called alike, such as ``cv2.0.2`` and ``cv3.0.2`` of a YOLO head, can only be left in float together.
+    Such a name lists the modules that were being called, each as its class and the last part of its path. Two that are
+    called alike, such as the last convolutions of a YOLO head's branches, can only be left in float together.
     """
-    scopes = [r"^[^/]*$", r"^[^/]*/[^/;]*_module;"]
-    for path in call_paths(network):
-        scopes.append("_module" + "".join(rf"/[^/;]*_{re.escape(part)}" for part in path) + "[/;]")
-    return scopes
+    inside = [f"_module/{re.escape('/'.join(path))}[/;]" for path in call_paths(network)]
+    return [r"^[^/]*$", r"^[^/]*/[^/;]*_module;", *inside]
 
 
 def call_paths(network: Network) -> list[tuple[str, ...]]:
-    """For each of the float modules that is called, the own names of the modules being called then, outermost first."""
+    """For each of the float modules that is called, the names of the modules being called then, outermost first."""
     calling: list[str] = []
     paths: list[tuple[str, ...]] = []
 
-    def enter(name: str) -> Callable[[nn.Module, Any], None]:
+    def enter(path: str, part: nn.Module) -> Callable[[nn.Module, Any], None]:
+        kind = type(part)
+        name = f"{kind.__module__}.{kind.__qualname__}_{path.rpartition('.')[2]}"
+
         def hook(_: nn.Module, __: Any) -> None:
-            calling.append(name.rpartition(".")[2])
-            if name in network.float_modules:
+            calling.append(name)
+            if path in network.float_modules:
                 paths.append(tuple(calling))
 
         return hook
@@ -200,9 +201,9 @@ def call_paths(network: Network) -> list[tuple[str, ...]]:
         calling.pop()
 
     hooks = []
-    for name, part in network.module.named_modules():
-        if name:
-            hooks += [part.register_forward_pre_hook(enter(name)), part.register_forward_hook(leave)]
+    for path, part in network.module.named_modules():
+        if path:
+            hooks += [part.register_forward_pre_hook(enter(path, part)), part.register_forward_hook(leave)]
     with torch.no_grad():
         network.module(torch.zeros(1, 1, network.side, network.side))
     for hook in hooks:

@@ -242,8 +242,8 @@ def _without_frame(grid: FloatImage, contrast: float) -> FloatImage:
 def gate_image(pixels: GreyImage, side: int) -> FloatImage:
     """The square the gate's network sees, float32 ``[side, side]`` in 0..1.
 
-    As :func:`shared.preprocess.model_image`, but from every k-th pixel, at least six for one of the square: a gate needs
-    no fine detail, and this takes a tenth of the time.
+    As :func:`shared.preprocess.model_image`, but from every k-th pixel, at least six for one of the square: a gate
+    needs no fine detail, and this takes a tenth of the time.
     """
     step = max(1, max(pixels.shape) // (6 * side))
     return model_image(pixels[step // 2 :: step, step // 2 :: step], side)[0]

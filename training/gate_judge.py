@@ -75,7 +75,7 @@ def choose_thresholds(network: nn.Module, side: int, targets: Targets, validatio
         chest=between(sigmoid[:, 0], 1 - targets.kept),
         turned=max(0.5, between(turned, 1 - targets.false_alarms)),
         inverted=max(0.5, between(sigmoid[:, 5], 1 - targets.false_alarms)),
-        cut_off_warn=between(sigmoid[:, 6], 1 - targets.cut_off_warned),
+        cut_off_warn=max(0.2, between(sigmoid[:, 6], 1 - targets.cut_off_warned)),
         cut_off_refuse=round(1 / (1 + math.exp(-float(np.quantile(tighter, 1 - targets.cut_off_refused)))), 6),
     )
 

@@ -137,7 +137,10 @@ def radiograph_sample(grey: Grey, rng: Rng, side: int) -> tuple[Grey, npt.NDArra
     angle = rng.choice([0.0, rng.normal(0, 4), rng.uniform(-30, 30)], p=[0.35, 0.5, 0.15])
     if abs(angle) > 12 and cut_off == 0:
         cut_off = UNKNOWN
-    image = _disturbed(_tilted(cropped, angle, rng), rng)
+    image = _tilted(cropped, angle, rng)
+    if rng.random() < 0.1:
+        image = _sharpened(image, rng)
+    image = _disturbed(image, rng)
     if rng.random() < 0.12:
         image, cut_off = _badly_exposed(image, rng), UNKNOWN
     if rng.random() < 0.35:
@@ -263,10 +266,19 @@ def _disturbed(image: Grey, rng: Rng) -> Grey:
 
 
 def _badly_exposed(image: Grey, rng: Rng) -> Grey:
-    """Far too dark or too white, with detail lost at one end."""
+    """Far too dark or too white, with detail lost at one end; as it was where too little would be left to see."""
     grey = (np.arange(256, dtype=np.float32) / 255) ** math.exp(rng.uniform(-1.4, 1.4))
     grey = (grey + rng.uniform(-0.45, 0.35)) * math.exp(rng.uniform(-0.2, 0.9))
-    return (np.clip(grey, 0, 1) * 255).astype(np.uint8)[image]
+    spoilt = (np.clip(grey, 0, 1) * 255).astype(np.uint8)[image]
+    return spoilt if ((spoilt > 0) & (spoilt < 255)).mean() > 0.4 else image
+
+
+def _sharpened(image: Grey, rng: Rng) -> Grey:
+    """Edges enhanced by unsharp masking, up to the relief-like look of some makers' processing."""
+    smooth = cv2.GaussianBlur(image, (0, 0), rng.uniform(2, 14)).astype(np.float32)
+    amount = rng.uniform(0.5, 4)
+    sharpened = (image - smooth) * amount + smooth * rng.uniform(0.2, 1) + rng.uniform(0, 60)
+    return np.clip(sharpened, 0, 255).astype(np.uint8)
 
 
 def _annotated(image: Grey, rng: Rng) -> Grey:
