@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from shared.boxes import Detections, decode, suppress
+from shared.boxes import Detections, locate
 from shared.diagnosis import averaged_maps
 from training.detection_metrics import Truth
 from training.detector_data import DetectionTable, load_detection_table
@@ -117,8 +117,7 @@ def detections_of(model: Model, boxed: DetectionTable, squares: npt.NDArray[np.u
     found = []
     for row, square in enumerate(tqdm(squares, "detector", leave=False)):
         heads = model(as_input(square))
-        kept = suppress(decode(heads["boxes"], heads["scores"], square.shape[0], MIN_SCORE))
-        found.append(kept._replace(corners=boxed.square(row, square.shape[0]).to_fractions(kept.corners)))
+        found.append(locate(heads["boxes"], heads["scores"], boxed.square(row, square.shape[0]), MIN_SCORE))
     return found
 
 

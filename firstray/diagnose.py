@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from shared.radiograph import Radiograph, load_radiograph, warm_up
-
 from firstray.inputs import printable, radiograph_files
 from shared.diagnosis import Diagnoser, Diagnosis
 from shared.errors import FirstRayError, RadiographError
 from shared.findings import BY_KEY
 from shared.overlay import Language, draw, save
+from shared.radiograph import Radiograph, load_radiograph, warm_up
 from shared.release import Precision, default_release, load_release
 from shared.variants import RuntimeChoice
 

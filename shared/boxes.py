@@ -6,6 +6,7 @@ the origin at the top left; which unit (pixels or fractions) is up to the caller
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -22,6 +23,9 @@ STRIDES = (8, 16, 32)
 
 BINS = 16
 """Bins of the distribution over a side's distance from its anchor point, in strides."""
+
+RIVALS = (("Mass", "Nodule"),)
+"""Findings that differ by size only: one place can show one of them, not both."""
 
 MAX_CANDIDATES = 1000
 """Candidates that enter duplicate removal: the best by score. A radiograph has a handful of true boxes."""
@@ -186,3 +190,16 @@ def locate(boxes: Floats, scores: Floats, square: Letterbox, min_score: float, m
     """
     found = suppress(decode(boxes, scores, square.side, min_score), max_overlap)
     return found._replace(corners=square.to_fractions(found.corners))
+
+
+def one_of_rivals(boxes: Sequence[Box], max_overlap: float = 0.4) -> tuple[Box, ...]:
+    """Of two :data:`RIVALS` that overlap by more than ``max_overlap``, keep the better; the order stays."""
+    rivals = {key: other for pair in RIVALS for key, other in (pair, pair[::-1])}
+    corners = np.array([[b.x, b.y, b.x + b.w, b.y + b.h] for b in boxes], np.float32).reshape(-1, 4)
+    overlaps = overlap(corners, corners) > max_overlap
+    kept: list[int] = []
+    for number in sorted(range(len(boxes)), key=lambda n: -boxes[n].score):
+        rival = rivals.get(boxes[number].finding)
+        if not any(boxes[other].finding == rival and overlaps[number, other] for other in kept):
+            kept.append(number)
+    return tuple(boxes[number] for number in sorted(kept))

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from shared.activation import region
-from shared.boxes import Box, decode, suppress
+from shared.boxes import Box, locate, one_of_rivals
 from shared.findings import BY_KEY, KEYS, Urgency
 from shared.preprocess import FloatImage, Letterbox, model_image, resampling_source
 from shared.quality import Gate, Verdict
@@ -127,16 +127,14 @@ class Diagnoser:
     def _detected(self, heads: dict[str, FloatImage], letterbox: Letterbox) -> tuple[Box, ...]:
         by_detector = [key for key in KEYS if self.release.manifest.located_by[key] == "detector"]
         lowest = min((self._threshold(key) for key in by_detector), default=1.0)
-        found = suppress(decode(heads["boxes"], heads["scores"], letterbox.side, lowest))
+        found = locate(heads["boxes"], heads["scores"], letterbox, lowest)
         boxes = []
-        for corners, number, score in zip(
-            letterbox.to_fractions(found.corners), found.finding, found.score, strict=True
-        ):
+        for corners, number, score in zip(found.corners, found.finding, found.score, strict=True):
             key = KEYS[number]
             x1, y1, x2, y2 = (float(value) for value in corners)
             if key in by_detector and score >= self._threshold(key) and x2 > x1 and y2 > y1:
                 boxes.append(Box(finding=key, score=float(score), x=x1, y=y1, w=x2 - x1, h=y2 - y1, source="detector"))
-        return tuple(boxes)
+        return one_of_rivals(boxes) if self.min_score is None else tuple(boxes)
 
     def _activated(self, ranked: dict[str, float], maps: FloatImage, box: Letterbox) -> tuple[Box, ...]:
         by_map = [key for key in KEYS if self.release.manifest.located_by[key] == "activation"]

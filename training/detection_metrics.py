@@ -185,7 +185,7 @@ class ScoreThresholds:
 
     Attributes:
         score: float ``[13]``.
-        own: bool ``[13]``; False where the finding had too few boxes and takes the threshold of all pooled.
+        own: bool ``[13]``; False where the finding takes the threshold of all findings pooled.
     """
 
     score: npt.NDArray[np.float64]
@@ -193,22 +193,29 @@ class ScoreThresholds:
 
 
 def score_thresholds(
-    truth: Truth, predictions: Sequence[Detections], min_support: int = 3 * MIN_SUPPORT
+    truth: Truth, predictions: Sequence[Detections], min_support: int = 3 * MIN_SUPPORT, min_precision: float = 0.3
 ) -> ScoreThresholds:
-    """Per finding the score with the best F1 over all images; the pooled one below ``min_support`` boxed images."""
+    """Per finding the score with the best F1 over all images, among those from which up enough boxes are right.
+
+    A finding boxed in fewer than ``min_support`` images, or right less often than ``min_precision`` at every score,
+    takes the threshold of all findings pooled.
+    """
     matches, counts = match(truth, predictions), truth.counts
-    own = truth.supported(min_support)
-    pooled = best_f1_score(matches, int(counts.sum()))
-    scores = [best_f1_score(matches.of(f), int(counts[:, f].sum())) if own[f] else pooled for f in range(len(KEYS))]
-    return ScoreThresholds(np.array(scores), own)
+    pooled = best_f1_score(matches, int(counts.sum()), min_precision)
+    found = [best_f1_score(matches.of(f), int(counts[:, f].sum()), min_precision) for f in range(len(KEYS))]
+    own = truth.supported(min_support) & np.array([score is not None for score in found])
+    scores = [score if own[f] else pooled for f, score in enumerate(found)]
+    return ScoreThresholds(np.array([1.0 if score is None else score for score in scores]), own)
 
 
-def best_f1_score(matches: Matches, boxes: int) -> float:
-    """The score from which up the predictions have the best F1 against ``boxes`` reader boxes; 1 without a hit."""
-    if not matches.hit.any():
-        return 1.0
-    f1 = 2 * np.cumsum(matches.hit) / (np.arange(1, len(matches.hit) + 1) + boxes)
-    return float(matches.score[int(f1.argmax())])
+def best_f1_score(matches: Matches, boxes: int, min_precision: float) -> float | None:
+    """The score from which up the predictions have the best F1 against ``boxes`` reader boxes.
+
+    Only scores with at least ``min_precision`` above them count; None where there is none.
+    """
+    hits, shown = np.cumsum(matches.hit), np.arange(1, len(matches.hit) + 1)
+    f1 = np.where((hits > 0) & (hits >= min_precision * shown), 2 * hits / (shown + boxes), 0.0)
+    return float(matches.score[int(f1.argmax())]) if f1.any() else None
 
 
 def mean_box_baseline(train: Sequence[Detections], images: int) -> list[Detections]:

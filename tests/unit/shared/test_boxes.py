@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.boxes import BINS, Detections, anchor_points, decode, fuse, locate, overlap, suppress
+from shared.boxes import BINS, Box, Detections, anchor_points, decode, fuse, locate, one_of_rivals, overlap, suppress
 from shared.findings import KEYS
 from shared.preprocess import Letterbox
 
@@ -137,3 +137,15 @@ def test_a_box_that_one_reader_of_three_drew_counts_a_third() -> None:
 
 def test_nothing_drawn_stays_nothing() -> None:
     assert len(fuse(Detections.none()).score) == len(suppress(Detections.none()).score) == 0
+
+
+def test_one_place_is_a_mass_or_a_nodule_but_not_both() -> None:
+    def box(finding: str, score: float, x: float) -> Box:
+        return Box(finding=finding, score=score, x=x, y=0.2, w=0.2, h=0.2, source="detector")
+
+    mass, same, beside = box("Mass", 0.5, 0.1), box("Nodule", 0.4, 0.12), box("Nodule", 0.3, 0.6)
+    better = box("Nodule", 0.7, 0.12)
+    effusion = box("Effusion", 0.1, 0.1)
+    assert one_of_rivals([effusion, beside, same, mass]) == (effusion, beside, mass)
+    assert one_of_rivals([mass, better]) == (better,)
+    assert one_of_rivals([]) == ()

@@ -135,6 +135,16 @@ def test_thresholds_are_a_findings_own_only_with_support() -> None:
     assert chosen.score[NODULE] == pytest.approx(chosen.score[0])
 
 
+def test_thresholds_do_not_show_a_finding_that_is_mostly_wrong() -> None:
+    boxes = [image((LEFT, MASS, 1), (LEFT, NODULE, 1)) for _ in range(6)]
+    wrong = [(BELOW, NODULE, 0.3)] * 4
+    found = [image((LEFT, MASS, 0.6), *wrong, (LEFT, NODULE, 0.2)) for _ in range(6)]
+    chosen = metrics.score_thresholds(truth(*boxes), found, min_support=5, min_precision=0.3)
+    assert chosen.own[MASS]
+    assert not chosen.own[NODULE]
+    assert chosen.score[NODULE] > 0.3
+
+
 def test_mean_box_baseline_is_the_mean_training_box_scored_by_frequency() -> None:
     train = [image((LEFT, MASS, 1)), image((RIGHT, MASS, 1)), image((BELOW, NODULE, 1)), image()]
     baseline = metrics.mean_box_baseline(train, 2)
