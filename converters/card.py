@@ -14,7 +14,8 @@ def model_card(manifest: Manifest, parity: str) -> str:
     located = [f"{key}: {manifest.located_by[key]}" for key in KEYS]
     return f"""# FirstRay model release {manifest.id}
 
-Made {manifest.created} from code revision `{manifest.code_revision}`; training data {manifest.training_data_sha256[:16]}.
+Made {manifest.created} from code revision `{manifest.code_revision}`;
+training data {manifest.training_data_sha256[:16]}.
 
 ## What it is for
 
@@ -41,8 +42,8 @@ What draws the place of each finding: {", ".join(located)}.
 
 NIH ChestX-ray14 (NIH Clinical Center; Wang et al., CVPR 2017, https://nihcc.app.box.com/v/ChestXray-NIHCC), reader
 boxes of RSNA, ChestX-Det10 and others on its images, and VinDr-CXR (Nguyen et al., Scientific Data 2022). VinDr, RSNA
-and ChestX-Det10 are for research only, and so are these weights. NIH's labels were mined from report text and are noisy.
-Patients of the validation fold were kept out of every training step.
+and ChestX-Det10 are for research only, and so are these weights. NIH's labels were mined from report text and are
+noisy. Patients of the validation fold were kept out of every training step.
 
 ## Figures
 

@@ -77,8 +77,6 @@ VARIANTS: tuple[tuple[Precision, RuntimeName], ...] = (
 SUFFIX = {"litert": "tflite", "onnx": "onnx"}
 PARITY = "parity.json"
 POINTER = "CURRENT"
-DRAWN_PRECISION = 0.5
-"""A finding's boxes are drawn from the score with the best F1 at which at least half of them are right."""
 LEAST_SHOWN = 30
 """Boxed training radiographs a finding needs before the detector is trusted to place it."""
 
@@ -252,7 +250,7 @@ def judge_variants(
 def calibrate(validation: Validation, judged: Judged, located: dict[str, Located]) -> Calibration:
     """Calibration and thresholds from this variant's own answers."""
     films = validation.films
-    scores = score_thresholds(validation.truth, judged.detections, min_precision=DRAWN_PRECISION).score
+    scores = score_thresholds(validation.truth, judged.detections).score
     thresholds = {key: float(scores[n]) for n, key in enumerate(KEYS) if located[key] == "detector"}
     patients = films.rows["patient_id"].nunique()
     population = f"{len(films)} NIH ChestX-ray14 radiographs of {patients} validation patients"

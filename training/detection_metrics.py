@@ -195,27 +195,29 @@ class ScoreThresholds:
 def score_thresholds(
     truth: Truth, predictions: Sequence[Detections], min_support: int = 3 * MIN_SUPPORT, min_precision: float = 0.3
 ) -> ScoreThresholds:
-    """Per finding the score with the best F1 over all images, among those from which up enough boxes are right.
+    """Per finding the score with the best F-half over all images, among those from which up enough boxes are right.
+
+    F-half weighs a wrong box twice as heavily as a missed one: a crew that sees wrong boxes stops believing the right ones.
 
     A finding boxed in fewer than ``min_support`` images, or right less often than ``min_precision`` at every score,
     takes the threshold of all findings pooled.
     """
     matches, counts = match(truth, predictions), truth.counts
-    pooled = best_f1_score(matches, int(counts.sum()), min_precision)
-    found = [best_f1_score(matches.of(f), int(counts[:, f].sum()), min_precision) for f in range(len(KEYS))]
+    pooled = best_score(matches, int(counts.sum()), min_precision)
+    found = [best_score(matches.of(f), int(counts[:, f].sum()), min_precision) for f in range(len(KEYS))]
     own = truth.supported(min_support) & np.array([score is not None for score in found])
     scores = [score if own[f] else pooled for f, score in enumerate(found)]
     return ScoreThresholds(np.array([1.0 if score is None else score for score in scores]), own)
 
 
-def best_f1_score(matches: Matches, boxes: int, min_precision: float) -> float | None:
-    """The score from which up the predictions have the best F1 against ``boxes`` reader boxes.
+def best_score(matches: Matches, boxes: int, min_precision: float) -> float | None:
+    """The score from which up the predictions have the best F-half against ``boxes`` reader boxes.
 
     Only scores with at least ``min_precision`` above them count; None where there is none.
     """
     hits, shown = np.cumsum(matches.hit), np.arange(1, len(matches.hit) + 1)
-    f1 = np.where((hits > 0) & (hits >= min_precision * shown), 2 * hits / (shown + boxes), 0.0)
-    return float(matches.score[int(f1.argmax())]) if f1.any() else None
+    f_half = np.where((hits > 0) & (hits >= min_precision * shown), 1.25 * hits / (shown + 0.25 * boxes), 0.0)
+    return float(matches.score[int(f_half.argmax())]) if f_half.any() else None
 
 
 def mean_box_baseline(train: Sequence[Detections], images: int) -> list[Detections]:

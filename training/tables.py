@@ -77,13 +77,3 @@ def load_table(data: Path, sets: tuple[str, ...] = tuple(LABEL_FILES)) -> Table:
     labels = rows[list(KEYS)].to_numpy(np.float32)
     columns = ["set", "image", "source", "patient_id", "view", "age", "sex"]
     return Table(rows[columns].fillna({"view": "", "sex": ""}), labels)
-
-
-def load_boxes(data: Path) -> pd.DataFrame:
-    """Reader boxes of the full-size images whose finding is one of the 13.
-
-    Columns ``image``, ``source``, ``finding``, ``reader``, ``x``, ``y``, ``w``, ``h`` (fractions, top-left corner).
-    """
-    boxes = pd.read_csv(data / "boxes.csv", keep_default_na=False)
-    boxes = boxes[boxes["finding"].isin(KEYS)].reset_index(drop=True)
-    return boxes[["image", "source", "finding", "reader", "x", "y", "w", "h"]]
