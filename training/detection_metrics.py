@@ -197,7 +197,7 @@ def score_thresholds(
 ) -> ScoreThresholds:
     """Per finding the score with the best F-half over all images, among those from which up enough boxes are right.
 
-    F-half weighs a wrong box twice as heavily as a missed one: a crew that sees wrong boxes stops believing the right ones.
+    F-half weighs a wrong box twice as heavily as a missed one: who sees wrong boxes stops believing the right ones.
 
     A finding boxed in fewer than ``min_support`` images, or right less often than ``min_precision`` at every score,
     takes the threshold of all findings pooled.
