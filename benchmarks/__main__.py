@@ -104,7 +104,7 @@ def _entries(release: Release, setting: Setting) -> list[Entry]:
     return [
         *variants,
         Entry("torch eager fp32 + ultralytics, kept loaded", "torch", setting, READINGS),
-        Entry("the ancestor's way: models loaded for each reading", "ancestor", setting, ANCESTOR_READINGS, settle=0),
+        Entry("the ancestor's way, models loaded for each reading", "ancestor", setting, ANCESTOR_READINGS, settle=0),
     ]
 
 

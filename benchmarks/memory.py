@@ -95,12 +95,13 @@ def _diagnose_and_report(setting: Setting) -> None:
     # RUSAGE_CHILDREN count it.
     atexit.register(report)
     from firstray.diagnose import Options, outcomes
+    from firstray.inputs import Input
 
     dicom = Path(setting.dicom)
     options = Options(
         release=Path(setting.release), precision="int8", threads=setting.threads, out=Path(setting.work), force=True
     )
-    (outcome,) = outcomes([dicom], [dicom], options)
+    (outcome,) = outcomes([Input(dicom)], options)
     if outcome.error is not None:
         raise outcome.error
     peaks = [mark for child in children() if (mark := high_water_mark(child)) is not None]

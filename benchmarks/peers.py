@@ -82,7 +82,7 @@ class Ancestor:
         self._detector_file = _yolo_file(setting, "s")
         self.facts: dict[str, Any] = {
             "what": f"Keras EfficientNetB0 at {ANCESTOR_CLASSIFIER_SIDE} px, ultralytics yolov5s at "
-            f"{ANCESTOR_DETECTOR_SIDE} px, both loaded for each reading"
+            f"{ANCESTOR_DETECTOR_SIDE} px"
         }
 
     def __call__(self) -> dict[str, float]:

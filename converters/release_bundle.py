@@ -158,7 +158,7 @@ def build_release(ingredients: Ingredients, release_id: str, weights: Path, key:
         },
         gate=load_spec(ingredients.gate),
         located_by=located,
-        variants=variants,
+        variants=tuple(variants),
         files=entries(staging),
         training_data_sha256=data_hash(ingredients.data),
         code_revision=code_revision(),
@@ -232,7 +232,7 @@ def judge_variants(
     variants, rows = [], []
     for precision, runtime in VARIANTS:
         names = {network: file_name(network, precision, runtime) for network in ("classifier", "detector")}
-        judged = judge(*(open_model(folder / file) for file in names.values()), validation)
+        judged = judge(open_model(folder / names["classifier"]), open_model(folder / names["detector"]), validation)
         variant = Variant(
             precision=precision,
             runtime=runtime,

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from firstray.diagnose import Options, outcomes, print_readable
+from firstray.inputs import Input
 from shared.errors import FirstRayError
 
 SAMPLE = "RG1_UNCR.dcm"
@@ -47,7 +48,7 @@ def run(release: Path | None, out: Path) -> int:
             return 0
     options = Options(release=release, out=out)
     failed = False
-    for outcome in outcomes([sample], [sample], options):
+    for outcome in outcomes([Input(sample)], options):
         print_readable(outcome)
         failed |= outcome.status != "ok"
     return 1 if failed else 0

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from firstray.inputs import printable, radiograph_files
+from firstray.inputs import Input, printable, radiograph_files
 from shared.diagnosis import Diagnoser, Diagnosis
-from shared.errors import FirstRayError, RadiographError
+from shared.errors import FirstRayError
 from shared.findings import BY_KEY
 from shared.overlay import Language, draw, save
 from shared.radiograph import Radiograph, load_radiograph, warm_up
@@ -85,7 +85,7 @@ def run(paths: list[Path], options: Options) -> int:
     """Read all files and print their results; 0 if every file could be read or was refused, 1 otherwise."""
     inputs = list(radiograph_files(paths))
     failed = False
-    for outcome in _with_progress(outcomes(inputs, paths, options), len(inputs), options):
+    for outcome in _with_progress(outcomes(inputs, options), len(inputs), options):
         failed |= outcome.status == "error"
         if options.json_lines:
             print(json.dumps(outcome.record()), flush=True)
@@ -94,7 +94,7 @@ def run(paths: list[Path], options: Options) -> int:
     return 1 if failed else 0
 
 
-def outcomes(inputs: list[Path | RadiographError], paths: list[Path], options: Options) -> Iterator[Outcome]:
+def outcomes(inputs: list[Input], options: Options) -> Iterator[Outcome]:
     """The outcome of each input, in order. The next file is decoded while the models read the present one."""
     warm_up()
     try:
@@ -102,8 +102,7 @@ def outcomes(inputs: list[Path | RadiographError], paths: list[Path], options: O
         if options.out is not None:
             _make_folder(options.out)
     except FirstRayError as error:
-        for item in inputs:
-            yield Outcome(item if isinstance(item, Path) else paths[0], error=error)
+        yield from (Outcome(item.path, error=error) for item in inputs)
         return
     with ThreadPoolExecutor(1) as pool:
         pending = [pool.submit(_decode, item) for item in inputs[:1]]
@@ -111,7 +110,7 @@ def outcomes(inputs: list[Path | RadiographError], paths: list[Path], options: O
             decoded = pending.pop().result()
             if number + 1 < len(inputs):
                 pending.append(pool.submit(_decode, inputs[number + 1]))
-            yield _outcome(item if isinstance(item, Path) else paths[0], decoded, diagnoser, options)
+            yield _outcome(item.path, decoded, diagnoser, options)
 
 
 def open_diagnoser(options: Options) -> Diagnoser:
@@ -120,13 +119,13 @@ def open_diagnoser(options: Options) -> Diagnoser:
     return Diagnoser(release, options.precision, options.runtime, options.threads, options.min_score)
 
 
-def _decode(item: Path | RadiographError) -> tuple[Radiograph | FirstRayError, float]:
+def _decode(item: Input) -> tuple[Radiograph | FirstRayError, float]:
     """The radiograph, or why it cannot be read; and the milliseconds it took."""
-    if isinstance(item, FirstRayError):
-        return item, 0.0
+    if item.error is not None:
+        return item.error, 0.0
     started = time.perf_counter()
     try:
-        result: Radiograph | FirstRayError = load_radiograph(item)
+        result: Radiograph | FirstRayError = load_radiograph(item.path)
     except FirstRayError as error:
         result = error
     return result, (time.perf_counter() - started) * 1000

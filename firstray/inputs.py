@@ -5,13 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from shared.errors import RadiographError
 
 SUFFIXES = {".dcm", ".dicom", ".dic", ".ima", ".jpg", ".jpeg", ".png", ".tif", ".tiff", ""}
 
 
-def radiograph_files(paths: list[Path]) -> Iterator[Path | RadiographError]:
+class Input(NamedTuple):
+    """A file to read, or a folder in which there is none (``error`` says so)."""
+
+    path: Path
+    error: RadiographError | None = None
+
+
+def radiograph_files(paths: list[Path]) -> Iterator[Input]:
     """The files to read, in the order given; folders are walked by name.
 
     A named file is always read. In a folder, files are read whose ending is a radiograph's (or that have none, as DICOM
@@ -19,16 +27,13 @@ def radiograph_files(paths: list[Path]) -> Iterator[Path | RadiographError]:
     """
     for path in paths:
         if not path.is_dir():
-            yield path
+            yield Input(path)
             continue
         found = list(_walk(path))
-        yield from found
+        yield from map(Input, found)
         if not found:
-            yield RadiographError(
-                "folder_empty",
-                f"{printable(path)} holds no DICOM, JPEG, PNG or TIFF file.",
-                "Check the path.",
-            )
+            message = f"{printable(path)} holds no DICOM, JPEG, PNG or TIFF file."
+            yield Input(path, RadiographError("folder_empty", message, "Check the path."))
 
 
 def printable(path: Path) -> str:

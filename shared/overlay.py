@@ -52,7 +52,8 @@ def draw(radiograph: Radiograph, diagnosis: Diagnosis, language: Language = "en"
         _outline(canvas, _corners(box, image), line, dashed=box.source == "activation")
     for box in diagnosis.boxes:
         name = finding_name(box.finding, language)
-        taken.append(_label(canvas, image, _corners(box, image), name, font, line, taken))
+        others = [_corners(other, image) for other in diagnosis.boxes if other is not box]
+        taken.append(_label(canvas, image, _corners(box, image), name, font, line, (taken, others)))
     return image
 
 
@@ -122,9 +123,9 @@ def _label(
     text: str,
     font: ImageFont.FreeTypeFont,
     line: int,
-    taken: list[Corners],
+    avoid: tuple[list[Corners], list[Corners]],
 ) -> Corners:
-    """Draw a label above its box, or below or further down where that place is outside the image or taken."""
+    """Draw a label above its box, or elsewhere where that is outside the image or hides a label or another box."""
     pad = line * 2
     left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
     width, height = right - left + 2 * pad, bottom - top + 2 * pad
@@ -133,12 +134,14 @@ def _label(
     above, below = corners[1] - height - line, corners[3] + line
     places = [above, below, *(above - step * n for n in range(1, 6)), *(below + step * n for n in range(1, 6))]
     fits = [y for y in places if 0 <= y <= image.height - height]
-    free = [y for y in fits if not any(_overlap((x, y, x + width, y + height), other) for other in taken)]
-    y = (free or fits or [0.0])[0]
+    labels, boxes = avoid
+    free = [y for y in fits if not _hides((x, y, x + width, y + height), labels)]
+    clear = [y for y in free if not _hides((x, y, x + width, y + height), boxes)]
+    y = (clear or free or fits or [0.0])[0]
     canvas.rectangle((x, y, x + width, y + height), fill=LABEL_GROUND, outline=RIM, width=max(1, line // 2))
     canvas.text((x + pad - left, y + pad - top), text, font=font, fill=LABEL_TEXT)
     return x, y, x + width, y + height
 
 
-def _overlap(a: Corners, b: Corners) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+def _hides(label: Corners, places: list[Corners]) -> bool:
+    return any(label[0] < p[2] and p[0] < label[2] and label[1] < p[3] and p[1] < label[3] for p in places)
