@@ -11,7 +11,6 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from shared.boxes import Detections, locate
-from shared.diagnosis import averaged_maps
 from training.detection_metrics import Truth
 from training.detector_data import DetectionTable, load_detection_table
 from training.images import square_images
@@ -103,13 +102,9 @@ def load_validation(
 
 
 def logits_of(model: Model, squares: npt.NDArray[np.uint8]) -> Floats:
-    """Logits ``[N, 13]`` of a classifier on uint8 squares ``[N, S, S]``, as the Diagnoser has them."""
-    return np.stack(
-        [
-            averaged_maps(model, as_input(square)[0, 0]).mean((1, 2))
-            for square in tqdm(squares, "classifier", leave=False)
-        ]
-    )
+    """Logits ``[N, 13]`` of a classifier (output ``maps``) on uint8 squares ``[N, S, S]``."""
+    maps = [model(as_input(square))["maps"][0] for square in tqdm(squares, "classifier", leave=False)]
+    return np.stack(maps).mean((2, 3))
 
 
 def detections_of(model: Model, boxed: DetectionTable, squares: npt.NDArray[np.uint8]) -> list[Detections]:
