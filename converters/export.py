@@ -6,12 +6,6 @@ outputs of its network in NCHW order: ``maps`` (classifier), ``boxes`` and ``sco
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-import os
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,6 +15,7 @@ import onnx
 import torch
 from torch import Tensor, nn
 
+from converters.quiet import quiet
 from training.classifier import Classifier
 
 Floats = npt.NDArray[np.float32]
@@ -65,21 +60,21 @@ class Network:
         return replace(self, module=module)
 
 
-def classifier_network(classifier: Classifier, side: int) -> Network:
-    """The classifier with the float ends that keep its ranking of findings in 8 bits (measured; see the parity report).
+FLOAT_IN_CLASSIFIER = ("body.conv_stem", "body.bn1", "body.blocks.0", "head")
+"""The first layers make most of an 8-bit file's error; the head decides between near-ties."""
 
-    The stem and the first block see the plain grey image, where few channels carry everything and rounding costs most;
-    the head decides between near-ties.
-    """
-    return Network(ClassifierMaps(classifier), ("maps",), side, ("body.conv_stem", "body.bn1", "body.blocks.0", "head"))
+FLOAT_IN_DETECTOR = ("network.model.0", "network.model.1", "network.model.2")
+"""With these three layers in 8 bits its scores err ten times as much; no other layer matters as much."""
+
+
+def classifier_network(classifier: Classifier, side: int) -> Network:
+    """The classifier as it is exported, with the float modules that keep its ranking of findings in 8 bits."""
+    return Network(ClassifierMaps(classifier), ("maps",), side, FLOAT_IN_CLASSIFIER)
 
 
 def detector_network(heads: nn.Module, side: int) -> Network:
-    """The detector (:class:`training.detector.RawHeads`) with its first three layers in float.
-
-    They alone make nine tenths of the error of an 8-bit file; the rest of the network hardly minds rounding (measured).
-    """
-    return Network(heads, ("boxes", "scores"), side, ("network.model.0", "network.model.1", "network.model.2"))
+    """The detector (:class:`training.detector.RawHeads`) as it is exported, with the float modules that keep it."""
+    return Network(heads, ("boxes", "scores"), side, FLOAT_IN_DETECTOR)
 
 
 def gate_network(gate: nn.Module, side: int) -> Network:
@@ -144,21 +139,3 @@ def torch_outputs(network: Network, images: Floats, batch: int = 16) -> dict[str
     with torch.inference_mode():
         parts = [named(torch.from_numpy(images[at : at + batch])) for at in range(0, len(images), batch)]
     return {name: torch.cat([part[name] for part in parts]).numpy() for name in network.outputs}
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """The exporters and quantisers narrate every pass; errors still come through as exceptions."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)

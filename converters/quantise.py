@@ -23,7 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
-from converters.export import INPUT, Network, export_litert, export_onnx, quiet
+from converters.export import INPUT, Network, export_litert, export_onnx
+from converters.quiet import quiet
 
 Floats = npt.NDArray[np.float32]
 

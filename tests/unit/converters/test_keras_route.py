@@ -26,7 +26,7 @@ def small_net(uneven: float = 1.0) -> Any:
     x = layers.Multiply()([x, gate])
     x = layers.Flatten()(layers.AveragePooling2D(4)(x))
     x = layers.Concatenate()([x, layers.Rescaling(uneven)(x)])
-    spread = np.random.default_rng(0).normal(0, 4, (x.shape[1], 13)).astype(np.float32)
+    spread = np.random.default_rng(0).normal(0, 2, (x.shape[1], 13)).astype(np.float32)
     spread[x.shape[1] // 2 :] /= uneven
     if uneven > 1:
         spread[x.shape[1] // 2 :] *= 0.01  # what is large matters little
