@@ -67,7 +67,7 @@ def measure(release: Release, sample: Path, work: Path, arguments: argparse.Name
         detector_side=inputs["detector"].side,
         threads=arguments.threads,
     )
-    load = machine.load()
+    busy = [machine.busy()]
     _progress("peak memory")
     memory = peak_memory(setting)
     warm = contest(_entries(release, setting), arguments.rounds, _progress)
@@ -75,10 +75,11 @@ def measure(release: Release, sample: Path, work: Path, arguments: argparse.Name
         timings.kind: timings.problem for timings in warm if timings.problem and timings.kind != "firstray"
     }
     starts = cold_starts(_starts(setting), arguments.starts, work, _progress, missing)
+    busy.append(machine.busy())
     _progress("")
     return report.Report(
         machine=machine.facts(),
-        load=load,
+        busy=max((share for share in busy if share is not None), default=None),
         sample=_in_words(sample),
         release=release.id,
         threads=setting.threads,

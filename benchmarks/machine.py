@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,22 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def load() -> float | None:
-    """How many processes wanted to run in the last minute, on average (getloadavg(3)); None where unknown."""
-    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+def busy(seconds: float = 2.0) -> float | None:
+    """Share of all cores, 0..1, that others take while this process waits; None where there is no ``/proc``."""
+    try:
+        before = _processor_times()
+        time.sleep(seconds)
+        after = _processor_times()
+    except OSError:
+        return None
+    spent = [new - old for new, old in zip(after, before, strict=True)]
+    idle = spent[3] + spent[4]
+    return round(1 - idle / sum(spent), 2)
+
+
+def _processor_times() -> list[int]:
+    """User, nice, system, idle, waiting for a device, interrupts, ..., stolen; all cores together (proc_stat(5))."""
+    return [int(value) for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
 
 
 def facts() -> dict[str, Any]:

@@ -16,8 +16,8 @@ from shared.errors import FirstRayError
 BEGIN = "<!-- bench:begin -->"
 END = "<!-- bench:end -->"
 
-BUSY = 0.5
-"""Load for each core from which figures are marked as taken on a busy machine."""
+BUSY = 0.1
+"""Share of the cores taken by others from which figures are marked as taken on a busy machine."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Report:
 
     Attributes:
         machine: of :func:`benchmarks.machine.facts`.
-        load: load average before the start.
+        busy: share of the cores, 0..1, that other processes took before or after the measurements; None if unknown.
         sample: the radiograph in words.
         release: id of the model release.
         threads: threads each contender's models had.
@@ -76,7 +76,7 @@ class Report:
     """
 
     machine: dict[str, Any]
-    load: float | None
+    busy: float | None
     sample: str
     release: str
     threads: int
@@ -186,8 +186,8 @@ def _circumstances(report: Report) -> str:
         f"Python {machine['python']}; {report.threads} threads for every model. Release {report.release}. "
         f"Image: {report.sample}. {packages}. Brackets: 95 % bootstrap intervals of the median over whole rounds."
     )
-    if report.load is not None and report.load > BUSY * machine["cores"]:
-        text += f"\n\n**The machine was busy (load {report.load} at the start): do not rely on these figures.**"
+    if report.busy is not None and report.busy > BUSY:
+        text += f"\n\n**Other processes took {report.busy:.0%} of the cores: do not rely on these figures.**"
     if report.edge.facts.get("accepted") is False:
         text += "\n\n**The release's gate refuses the sample; it was read all the same, so that every stage is timed.**"
     return text

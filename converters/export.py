@@ -60,7 +60,7 @@ class Network:
         return replace(self, module=module)
 
 
-FLOAT_IN_CLASSIFIER = ("body.conv_stem", "body.bn1", "body.blocks.0", "head")
+FLOAT_IN_CLASSIFIER = ("body.conv_stem", "body.bn1", "body.blocks.0", "body.blocks.1", "head")
 """The first layers make most of an 8-bit file's error; the head decides between near-ties."""
 
 FLOAT_IN_DETECTOR = ("network.model.0", "network.model.1", "network.model.2")

@@ -23,8 +23,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from converters.export import quiet
 from converters.parity import Answers, Labelled, Parity, compare, parity_markdown, require_parity
+from converters.quiet import quiet
 from shared.errors import FirstRayError
 from shared.findings import KEYS
 from training.images import square_images

@@ -136,6 +136,7 @@ def build_release(ingredients: Ingredients, release_id: str, weights: Path, key:
         raise FirstRayError("release_exists", f"{release} is there already.", "Releases never change: take another id.")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
+    revision = code_revision()
     validation = load_validation(
         ingredients.data, ingredients.split, ingredients.fold, ingredients.sides, ingredients.cache
     )
@@ -161,7 +162,7 @@ def build_release(ingredients: Ingredients, release_id: str, weights: Path, key:
         variants=tuple(variants),
         files=entries(staging),
         training_data_sha256=data_hash(ingredients.data),
-        code_revision=code_revision(),
+        code_revision=revision,
         metrics=figures(validation, reference) | {"gate": json.loads((ingredients.gate / GATE_REPORT).read_text())},
     )
     (staging / CARD).write_text(model_card(manifest, parity_markdown(rows)))
@@ -311,8 +312,12 @@ def data_hash(data: Path) -> str:
 
 
 def code_revision() -> str:
-    """The commit of the code, with ``-dirty`` where files differ from it; ``unknown`` outside a checkout."""
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, check=False
-    )
-    return described.stdout.strip() or "unknown"
+    """The commit of the code, with ``-dirty`` where what shapes a release differs from it; ``unknown`` without git."""
+    revision = _git("rev-parse", "--short=12", "HEAD")
+    changed = _git("status", "--porcelain", "--", "shared", "training", "converters")
+    return f"{revision}-dirty" if revision and changed else revision or "unknown"
+
+
+def _git(*arguments: str) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    return done.stdout.strip()

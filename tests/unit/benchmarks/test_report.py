@@ -34,7 +34,7 @@ def _report(**changes: Any) -> Report:
     ancestor = Timings("ancestor", "ancestor", problem="not installed: tensorflow")
     starts = [Starts("firstray diagnose", [[0.9], [1.1], [1.0]]), Starts("torch", [[6.0], [6.0], [6.0]])]
     memory = Memory(main_hwm=200.0, main_rusage=210.0, decoder_hwm=None, decoder_rusage=90.0)
-    report = Report(machine, 0.1, "RG1", "first", 2, [_ours(), torch, ancestor], starts, memory)
+    report = Report(machine, 0.01, "RG1", "first", 2, [_ours(), torch, ancestor], starts, memory)
     return dataclasses.replace(report, **changes)
 
 
@@ -113,8 +113,8 @@ def test_a_peer_that_broke_off_is_compared_by_the_rounds_it_has() -> None:
 
 
 def test_report_says_when_figures_are_not_to_be_relied_on() -> None:
-    assert "busy" not in markdown(_report())
-    assert "busy" in markdown(_report(load=1.9))
+    assert "do not rely" not in markdown(_report())
+    assert "Other processes took 45% of the cores: do not rely" in markdown(_report(busy=0.45))
     refused = _ours()
     refused.facts["accepted"] = False
     assert "gate refuses the sample" in markdown(_report(warm=[refused, *_report().warm[1:]]))
