@@ -38,5 +38,5 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, 
     seconds = time.perf_counter() - began
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
-        raise Problem(f"failed: exit {done.returncode}: {''.join(last)}")
+        raise Problem(": ".join([f"failed: exit {done.returncode}", *last]))
     return seconds, done.stdout.decode(errors="replace")

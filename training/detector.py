@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -29,13 +30,18 @@ Loss = Callable[[dict[str, Tensor], Tensor, Tensor], Tensor]
 
 
 def _keep_offline() -> None:
-    """Before the first import of ultralytics: no update check, no installs, no telemetry, own settings folder."""
+    """Before the first import of ultralytics: no update check, no installs, no telemetry, own settings folder.
+
+    Its own ``Image.open`` is taken out again: a file that is no image makes it look for another package, and fail.
+    """
     os.environ.setdefault("YOLO_OFFLINE", "true")
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("YOLO_CONFIG_DIR", os.path.join(tempfile.gettempdir(), "firstray-ultralytics"))
+    pillow_open = Image.open
     from ultralytics.utils import SETTINGS
 
+    Image.open = pillow_open
     if SETTINGS["sync"]:
         SETTINGS["sync"] = False
 

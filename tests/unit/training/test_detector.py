@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image, UnidentifiedImageError
 from pydicom.data import get_testdata_file
 
 pytest.importorskip("ultralytics")
@@ -119,3 +120,10 @@ def test_training_on_one_image_finds_its_box() -> None:
     found = decode(raw["boxes"][:1].numpy(), raw["scores"][:1].sigmoid().numpy(), 64, 0.0)
     assert found.finding[0] == 2
     np.testing.assert_allclose(found.corners[0], [24, 16, 56, 40], atol=4)
+
+
+def test_ultralytics_leaves_pillow_as_it_was(tmp_path: Path) -> None:
+    build("n")
+    (tmp_path / "broken.jpg").write_bytes(b"no image")
+    with pytest.raises(UnidentifiedImageError):
+        Image.open(tmp_path / "broken.jpg")
