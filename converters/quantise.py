@@ -176,10 +176,12 @@ def litert_float_scopes(network: Network) -> list[str]:
     """The same as expressions for LiteRT tensor names, ``...Named/package.Class_module/package.Class_body/...;1``.
 
     Such a name lists the modules that were being called, each as its class and the last part of its path. Two that are
-    called alike, such as the last convolutions of a YOLO head's branches, can only be left in float together.
+    called alike, such as the last convolutions of a YOLO head's branches, can only be left in float together. After
+    ``;;`` a name goes on with others that a fused operation shares constants with; only the first is its own.
     """
-    inside = [f"_module/{re.escape('/'.join(path))}[/;]" for path in call_paths(network)]
-    return [r"^[^/]*$", r"^[^/]*/[^/;]*_module;", *inside]
+    start = r"^[^/]*/[^/;]*_module"
+    inside = [f"{start}/{re.escape('/'.join(path))}[/;]" for path in call_paths(network)]
+    return [r"^[^/]*$", f"{start};", *inside]
 
 
 def call_paths(network: Network) -> list[tuple[str, ...]]:
