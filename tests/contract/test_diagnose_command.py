@@ -13,6 +13,7 @@ from PIL import Image
 
 from shared.findings import KEYS
 from shared.release import MANIFEST, default_release
+from shared.runtime import available
 
 
 def firstray(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -54,23 +55,30 @@ def test_the_sample_shows_the_masses_it_has(chest: Path):
     assert {"Mass", "Nodule"} & {top["finding"] for top in record["top3"]}
 
 
-def test_every_variant_and_encoding_agrees_on_the_sample(chest: Path, chest_jpeg2000: Path):
+def test_every_variant_agrees_on_the_sample(chest: Path):
     runs = [
-        ((chest,), "fp32", "onnx"),
-        ((chest,), "fp16", "onnx"),
-        ((chest,), "int8", "onnx"),
-        ((chest,), "int8", "litert"),
-        ((chest_jpeg2000,), "int8", "litert"),
+        ("fp32", "onnx"),
+        ("fp16", "onnx"),
+        ("int8", "onnx"),
+        ("int8", "litert"),
     ]
     answers = []
-    for files, precision, runtime in runs:
-        (record,), code = records(*files, "--precision", precision, "--runtime", runtime)
+    for precision, runtime in runs:
+        if not available(runtime):
+            continue
+        (record,), code = records(chest, "--precision", precision, "--runtime", runtime)
         assert code == 0
         assert (record["precision"], record["runtime"]) == (precision, runtime)
         answers.append(np.array(list(record["probabilities"].values())))
     for answer in answers[1:]:
         assert np.abs(answer - answers[0]).max() < 0.1
-    assert np.array_equal(answers[3], answers[4])
+
+
+def test_two_encodings_of_one_radiograph_get_the_same_answer(chest: Path, chest_jpeg2000: Path):
+    lines, code = records(chest, chest_jpeg2000)
+    assert code == 0
+    assert lines[0]["probabilities"] == lines[1]["probabilities"]
+    assert lines[0]["boxes"] == lines[1]["boxes"]
 
 
 def test_legs_are_refused_with_a_reason_and_read_only_by_force(legs: Path):
