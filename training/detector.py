@@ -38,10 +38,9 @@ def _keep_offline() -> None:
     os.environ.setdefault("YOLO_AUTOINSTALL", "false")
     os.environ.setdefault("YOLO_VERBOSE", "false")
     os.environ.setdefault("YOLO_CONFIG_DIR", os.path.join(tempfile.gettempdir(), "firstray-ultralytics"))
-    pillow_open = Image.open
-    from ultralytics.utils import SETTINGS
+    from ultralytics.utils import SETTINGS, patches
 
-    Image.open = pillow_open
+    Image.open = patches._image_open
     if SETTINGS["sync"]:
         SETTINGS["sync"] = False
 

@@ -1,35 +1,23 @@
-"""Train the detector by its recipe: on a CPU, one GPU, or many (``torchrun``), resuming where a kill left it.
-
-The same shape as :mod:`training.fit_classifier`: stages one after the other, each from the averaged weights of the one
-before, the whole state written after every epoch.
-"""
+"""Train the detector by its recipe: on a CPU, one GPU, or many (``torchrun``), resuming where a kill left it."""
 
 from __future__ import annotations
 
-import csv
-import os
-import time
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.distributed as dist
-from timm.utils import ModelEmaV3
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, DistributedSampler
-from tqdm import tqdm
+from torch.utils.data import DataLoader, Dataset
 
 from shared.boxes import Detections, locate
 from shared.findings import KEYS
 from training.detection_metrics import average_precisions
 from training.detector import RawHeads, build, detection_loss, load_coco, save_detector
 from training.detector_data import DetectionTable, augmented, load_detection_table
-from training.fit_classifier import one_cycle
-from training.images import square_images
+from training.run import EpochSampler, Run, Work
 from training.splits import load_folds
 
 MIN_SCORE = 0.01
@@ -139,47 +127,41 @@ class Trainer:
     def __init__(
         self, recipe: Recipe, data: Path, init: Path, out: Path, cache: Path, workers: int, limit: int | None
     ) -> None:
-        self.recipe, self.data, self.out, self.cache = recipe, data, out, cache
-        self.workers, self.limit = workers, limit
-        self.rank, self.world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-        cuda = torch.cuda.is_available()
-        if self.world > 1:
-            dist.init_process_group("nccl" if cuda else "gloo")
-        self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
+        self.recipe, self.workers, self.limit = recipe, workers, limit
+        self.execution = Run(data, cache, out, recipe.seed, recipe.ema_decay)
         torch.manual_seed(recipe.seed)
         self.model = build(recipe.scale)
         load_coco(self.model, init)
-        self.model.to(self.device).to(memory_format=torch.channels_last)
+        self.model.to(self.execution.device).to(memory_format=torch.channels_last)
         self.loss = detection_loss(self.model)
-        self.state = out / "state.pt"
 
     def run(self) -> Path:
         """Train all stages; returns the file of the final weights."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        saved = torch.load(self.state, map_location=self.device, weights_only=True) if self.state.exists() else None
-        for number, stage in enumerate(self.recipe.stages):
-            if saved and number < saved["stage"]:
-                continue
-            self._run_stage(number, stage, saved if saved and number == saved["stage"] else None)
-            saved = None
-        final = self.out / "detector.safetensors"
-        if self.rank == 0:
-            save_detector(self.model, self.recipe.scale, self.recipe.stages[-1].side, final)
-        if self.world > 1:
-            dist.destroy_process_group()
+        final = self.execution.out / "detector.safetensors"
+        self.execution.train(self.model, self.recipe.stages, self._prepare)
+        self.execution.finish(lambda: save_detector(self.model, self.recipe.scale, self.recipe.stages[-1].side, final))
         return final
 
-    def _pixels(self, table: DetectionTable, side: int) -> npt.NDArray[np.uint8]:
-        """The first process decodes, the others wait and map its file."""
-        if self.rank == 0:
-            square_images(self.data, table.table, side, self.cache)
-        if self.world > 1:
-            dist.barrier()
-        return square_images(self.data, table.table, side, self.cache)
+    def _prepare(self, number: int) -> Work:
+        recipe, run = self.recipe, self.execution
+        stage = recipe.stages[number]
+        train, judged = self._tables(stage)
+        seed = recipe.seed + 1000 * number
+        dataset = BoxedSquares(run.squares(train.table, stage.side), train, recipe.augment, seed)
+        sampler = EpochSampler(np.ones(len(train)), seed, run.rank, run.world)
+        loader = DataLoader(
+            dataset, stage.batch, sampler=sampler, num_workers=self.workers, drop_last=True, collate_fn=collate
+        )
+        judged_squares = run.squares(judged.table, stage.side)
+
+        def judge_average(average: nn.Module) -> dict[str, float]:
+            return judge(judged, predict(average, judged_squares, judged, run.device))
+
+        return Work(loader, self._optimiser(stage.rate), self._loss, judge_average, clip=10.0)
 
     def _tables(self, stage: Stage) -> tuple[DetectionTable, DetectionTable]:
         """Training images, and the full-size boxed images of the validation fold."""
-        everything = load_detection_table(self.data, tuple(stage.sets), stage.background, self.recipe.seed)
+        everything = load_detection_table(self.execution.data, tuple(stage.sets), stage.background, self.recipe.seed)
         folds = load_folds(self.recipe.split, everything.table)
         train = everything.where(folds != self.recipe.validation_fold)
         if self.limit:
@@ -198,91 +180,27 @@ class Trainer:
         ]
         return torch.optim.AdamW(groups, lr=rate)
 
-    def _run_stage(self, number: int, stage: Stage, resumed: dict[str, Any] | None) -> None:
-        recipe = self.recipe
-        train, judged = self._tables(stage)
-        seed = recipe.seed + 1000 * number
-        dataset = BoxedSquares(self._pixels(train, stage.side), train, recipe.augment, seed)
-        sampler: DistributedSampler[Any] = DistributedSampler(
-            dataset, self.world, self.rank, shuffle=True, seed=recipe.seed, drop_last=True
-        )
-        loader = DataLoader(
-            dataset, stage.batch, sampler=sampler, num_workers=self.workers, drop_last=True, collate_fn=collate
-        )
-        judged_pixels = self._pixels(judged, stage.side)
-        optimiser = self._optimiser(stage.rate)
-        first = 0
-        if resumed:
-            self.model.load_state_dict(resumed["model"])
-        average = ModelEmaV3(self.model, decay=recipe.ema_decay, use_warmup=True, warmup_power=0.75)
-        if resumed:
-            average.module.load_state_dict(resumed["average"])
-            optimiser.load_state_dict(resumed["optimiser"])
-            first = resumed["epoch"] + 1
-        network: nn.Module = self.model
-        if self.world > 1:
-            network = nn.parallel.DistributedDataParallel(self.model)
-        steps = max(1, len(loader))
-        for epoch in range(first, stage.epochs):
-            started, losses = time.monotonic(), []
-            sampler.set_epoch(epoch)
-            dataset.epoch = epoch
-            network.train()
-            bar = tqdm(loader, desc=f"{stage.name} {epoch + 1}/{stage.epochs}", disable=self.rank > 0, mininterval=5)
-            for step, batch in enumerate(bar):
-                factor = one_cycle((epoch * steps + step) / (stage.epochs * steps), stage.warm_up)
-                for group in optimiser.param_groups:
-                    group["lr"] = stage.rate * factor
-                losses.append(self._step(network, optimiser, batch))
-                average.update(self.model, step=epoch * steps + step)
-                bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
-            if self.rank == 0:
-                found = predict(average.module, judged_pixels, judged, self.device)
-                self._log(stage, epoch, float(np.mean(losses)), judged, found, time.monotonic() - started)
-                state = {
-                    "stage": number,
-                    "epoch": epoch,
-                    "model": self.model.state_dict(),
-                    "average": average.module.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                }
-                torch.save(state, self.state.with_suffix(".part"))
-                os.replace(self.state.with_suffix(".part"), self.state)
-        self.model.load_state_dict(average.module.state_dict())
-
-    def _step(self, network: nn.Module, optimiser: torch.optim.Optimizer, batch: Item) -> float:
-        image, targets, certainty = (part.to(self.device) for part in batch)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+    def _loss(self, network: nn.Module, batch: Item) -> Tensor:
+        device = self.execution.device
+        image, targets, certainty = (part.to(device) for part in batch)
+        with torch.autocast(device.type, dtype=torch.bfloat16):
             raw = network(image.contiguous(memory_format=torch.channels_last))
         heads = {"boxes": raw["boxes"].float(), "scores": raw["scores"].float(), "feats": raw["feats"]}
-        loss = self.loss(heads, targets, certainty)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), 10.0)
-        optimiser.step()
-        return float(loss.item())
+        return self.loss(heads, targets, certainty)
 
-    def _log(
-        self, stage: Stage, epoch: int, loss: float, judged: DetectionTable, found: list[Detections], seconds: float
-    ) -> None:
-        """One line of the log: mAP of each source (findings with support), and VinDr's average precisions."""
-        figures: list[float] = [loss]
-        for source in ("VinDr", "NIH"):
-            mask = (judged.table.rows["source"] == source).to_numpy()
-            truth = judged.where(mask).truth
-            precisions = average_precisions(truth, [found[row] for row in np.flatnonzero(mask)])[0]
-            figures.append(float(precisions[truth.supported()].mean()))
-            if source == "VinDr":
-                per_finding = precisions
-        path = self.out / "log.csv"
-        new = not path.exists()
-        with path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if new:
-                writer.writerow(["stage", "epoch", "loss", "map_vindr", "map_nih", *KEYS, "seconds"])
-            texts = [f"{value:.4f}" for value in (*figures, *per_finding)]
-            writer.writerow([stage.name, epoch + 1, *texts, f"{seconds:.0f}"])
-        tqdm.write(f"{stage.name} {epoch + 1}: loss, mAP VinDr, NIH {' '.join(texts[:3])}, {seconds:.0f} s")
+
+def judge(judged: DetectionTable, found: list[Detections]) -> dict[str, float]:
+    """mAP of each source (findings with support), and VinDr's average precision of each finding."""
+    figures: dict[str, float] = {}
+    per_finding: dict[str, float] = {}
+    for source in ("VinDr", "NIH"):
+        mask = (judged.table.rows["source"] == source).to_numpy()
+        truth = judged.where(mask).truth
+        precisions = average_precisions(truth, [found[row] for row in np.flatnonzero(mask)])[0]
+        figures[f"map_{source.lower()}"] = float(precisions[truth.supported()].mean())
+        if source == "VinDr":
+            per_finding = dict(zip(KEYS, precisions.tolist(), strict=True))
+    return figures | per_finding
 
 
 def fit(

@@ -14,7 +14,8 @@ import torch
 from PIL import Image
 
 from training.classifier import Classifier, load_imagenet
-from training.fit_classifier import EpochSampler, Recipe, augmented, fit, masked_bce, one_cycle
+from training.fit_classifier import Recipe, augmented, fit, masked_bce
+from training.run import EpochSampler, one_cycle
 from training.splits import make_folds, save_folds
 from training.tables import load_table
 

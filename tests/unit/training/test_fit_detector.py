@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("ultralytics")
 import torch
 
-from training import fit_detector
+from training import fit_detector, run
 from training.detector import load_detector
 
 DATA = Path(os.environ.get("FIRSTRAY_DATA", "/nonexistent"))
@@ -71,7 +71,7 @@ def test_training_resumes_where_a_kill_left_it(tmp_path: Path, monkeypatch: pyte
         if len(saves) == 1:
             raise Killed
 
-    monkeypatch.setattr(fit_detector.os, "replace", killed_after_first)
+    monkeypatch.setattr(run.os, "replace", killed_after_first)
     arguments = (recipe(tmp_path, 2), DATA, INIT, tmp_path / "resumed", tmp_path / "cache")
     with pytest.raises(Killed):
         fit_detector.fit(*arguments, limit=12)
