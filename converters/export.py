@@ -22,6 +22,8 @@ Floats = npt.NDArray[np.float32]
 
 INPUT = "image"
 OPSET = 20
+STACK_TRACE = "pkg.torch.onnx.stack_trace"
+"""Key of the exporter's notes on source files."""
 MAX_BATCH = 1024
 """Largest batch a file with a dynamic batch axis is promised to take."""
 
@@ -112,6 +114,17 @@ def export_onnx(network: Network, path: Path, dynamic_batch: bool = True) -> Non
         )
     assert program is not None  # only the exporter without dynamo returns nothing  # noqa: S101
     program.save(str(path))
+    forget_source(path)
+
+
+def forget_source(path: Path) -> None:
+    """Take out of an ONNX file where in which source file each node came from: it says whose machine made it."""
+    model = onnx.load(str(path))
+    for node in model.graph.node:
+        kept = [entry for entry in node.metadata_props if entry.key != STACK_TRACE]
+        del node.metadata_props[:]
+        node.metadata_props.extend(kept)
+    onnx.save(model, str(path))
 
 
 def export_onnx_fp16(float_path: Path, path: Path) -> None:

@@ -84,3 +84,10 @@ def test_the_gate_takes_batches_too(tmp_path: Path) -> None:
     (logits,) = ort.InferenceSession(str(tmp_path / "gate.onnx")).run(["gate"], {"image": images})
     np.testing.assert_allclose(logits, torch_outputs(gate, images)["gate"], atol=1e-4)
     assert onnx.load(str(tmp_path / "gate.onnx")).opset_import[0].version >= 18
+
+
+def test_a_file_does_not_say_where_it_was_made(network: Network, tmp_path: Path) -> None:
+    export_onnx(network, tmp_path / "net.onnx")
+    content = (tmp_path / "net.onnx").read_bytes()
+    assert str(Path(__file__).parents[3]).encode() not in content
+    assert b"stack_trace" not in content
