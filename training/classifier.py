@@ -20,6 +20,9 @@ GREY_MEAN = 0.5
 GREY_STD = 0.25
 """Grey 0..1 is normalised inside the network, so exported models take the plain square image."""
 
+STRIDE = 32
+"""Pixels between neighbouring cells of the activation maps."""
+
 RARE = -2.5
 """Initial log-odds of every finding: most films show few."""
 
@@ -45,8 +48,11 @@ class Classifier(nn.Module):
 
     def maps(self, image: Tensor) -> Tensor:
         """Activation maps ``[B, 13, S/32, S/32]`` of images ``[B, 1, S, S]`` in 0..1; their mean is the logit."""
-        features = self.body((image - GREY_MEAN) / GREY_STD)
-        return self.head(self.drop(features))
+        return self.head(self.features(image))
+
+    def features(self, image: Tensor) -> Tensor:
+        """Feature maps ``[B, C, S/32, S/32]`` that the head reads, after dropout."""
+        return self.drop(self.body((image - GREY_MEAN) / GREY_STD))
 
     def forward(self, image: Tensor) -> Tensor:
         """Logits ``[B, 13]``."""

@@ -10,11 +10,9 @@ that it is absent only where someone looked. So every image carries a certainty 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -106,18 +104,30 @@ def load_detection_table(data: Path, sets: tuple[str, ...], background_share: fl
 
 
 def load_reader_boxes(data: Path, sets: tuple[str, ...]) -> pd.DataFrame:
-    """Every reader's boxes of the 13 findings: columns ``name`` (set/image), ``finding``, ``reader``, x, y, w, h."""
-    large = pd.read_csv(data / "boxes.csv", keep_default_na=False).assign(set="images")
-    small = pd.read_csv(data / "boxes_small.csv", keep_default_na=False)
-    boxes = pd.concat([large, small], ignore_index=True)
+    """Every reader's boxes of the 13 findings: columns ``name`` (set/image), ``finding``, ``reader``, x, y, w, h.
+
+    A data folder without ``boxes.csv`` or ``boxes_small.csv`` has none of those.
+    """
+    columns = ["set", "image", "finding", "reader", "x", "y", "w", "h"]
+    parts = [pd.DataFrame(columns=columns)]
+    for name in ("boxes.csv", "boxes_small.csv"):
+        if (data / name).is_file():
+            part = pd.read_csv(data / name, keep_default_na=False)
+            parts.append(part if "set" in part else part.assign(set="images"))
+    boxes = pd.concat(parts, ignore_index=True)
     boxes = boxes[boxes["finding"].isin(KEYS) & boxes["set"].isin(sets)]
     boxes = boxes.assign(name=boxes["set"] + "/" + boxes["image"])
     return boxes[["name", "finding", "reader", "x", "y", "w", "h"]].reset_index(drop=True)
 
 
 def load_reads(data: Path) -> pd.DataFrame:
-    """Radiologists' second reads, indexed by set/image: ``rsna_class`` and ``chestxdet10``, empty where not read."""
-    reads = pd.read_csv(data / "radiologist_reads.csv", keep_default_na=False)
+    """Radiologists' second reads, indexed by set/image: ``rsna_class`` and ``chestxdet10``, empty where not read.
+
+    A data folder without ``radiologist_reads.csv`` has none.
+    """
+    path = data / "radiologist_reads.csv"
+    reads = pd.DataFrame(columns=["set", "image", "rsna_class", "chestxdet10"])
+    reads = pd.read_csv(path, keep_default_na=False) if path.is_file() else reads
     return reads.set_index(reads["set"] + "/" + reads["image"])[["rsna_class", "chestxdet10"]]
 
 
@@ -150,41 +160,3 @@ def certainties(table: Table, boxes: list[pd.DataFrame], reads: pd.DataFrame) ->
             weights = [READER_WEIGHTS.get(reader, 1.0) for reader in drawn["reader"][drawn["finding"] == key]]
             certainty[row, KEYS.index(key)] = max(weights)
     return certainty
-
-
-def augmented(
-    image: npt.NDArray[np.uint8], targets: Floats, by: dict[str, float], rng: np.random.Generator
-) -> tuple[Floats, Floats]:
-    """A randomly turned, scaled, moved, mirrored and re-exposed copy of a square image with its boxes.
-
-    Args:
-        image: uint8 ``[S, S]``.
-        targets: ``[n, 5]``, finding and corners in pixels.
-        by: ``rotate_degrees``, ``scale`` and ``shift`` (fractions), ``gamma``, ``contrast``, ``brightness``, ``flip``
-            (probability).
-        rng: the source of chance.
-
-    Returns:
-        float32 image ``[S, S]`` in 0..1 and targets. A turned box is the bounding box of its turned inscribed ellipse
-        (a lesion does not fill its box's corners); one with less than 0.3 of its area left inside is dropped.
-    """
-    side = image.shape[0]
-    angle, scale = rng.uniform(-1, 1) * by["rotate_degrees"], math.exp(rng.uniform(-1, 1) * by["scale"])
-    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), angle, scale)
-    matrix[:, 2] += rng.uniform(-1, 1, 2) * by["shift"] * side
-    if rng.random() < by["flip"]:
-        matrix = matrix @ np.array([[-1, 0, side - 1], [0, 1, 0], [0, 0, 1]], np.float64)
-    moved = cv2.warpAffine(image, matrix, (side, side), flags=cv2.INTER_LINEAR)
-    grey = (np.arange(256, dtype=np.float32) / 255) ** math.exp(rng.uniform(-1, 1) * by["gamma"])
-    grey = (grey - 0.5) * math.exp(rng.uniform(-1, 1) * by["contrast"]) + 0.5 + rng.uniform(-1, 1) * by["brightness"]
-    return np.clip(grey, 0, 1).astype(np.float32)[moved], moved_boxes(targets, matrix, side)
-
-
-def moved_boxes(targets: Floats, matrix: npt.NDArray[np.float64], side: int) -> Floats:
-    """Boxes ``[n, 5]`` after the affine ``matrix`` ``[2, 3]``, cut at the square's edge."""
-    centre = (targets[:, 1:3] + targets[:, 3:5]) / 2 @ matrix[:, :2].T + matrix[:, 2]
-    half = np.sqrt(((targets[:, 3:5] - targets[:, 1:3]) / 2) ** 2 @ (matrix[:, :2].T ** 2))
-    corners = np.concatenate([centre - half, centre + half], axis=1)
-    inside = np.clip(corners, 0, side)
-    kept = np.prod(inside[:, 2:] - inside[:, :2], axis=1) >= 0.3 * np.prod(2 * half, axis=1)
-    return np.column_stack([targets[:, 0], inside])[kept].astype(np.float32)

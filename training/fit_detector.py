@@ -14,9 +14,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from shared.boxes import Detections, locate
 from shared.findings import KEYS
+from training.augment import augmented
 from training.detection_metrics import average_precisions
 from training.detector import RawHeads, build, detection_loss, load_coco, save_detector
-from training.detector_data import DetectionTable, augmented, load_detection_table
+from training.detector_data import DetectionTable, load_detection_table
 from training.run import EpochSampler, Run, Work
 from training.splits import load_folds
 
@@ -66,6 +67,10 @@ class Recipe:
 
 
 Item = tuple[Tensor, Tensor, Tensor]
+Floats = npt.NDArray[np.float32]
+
+MIX = 8.0
+"""Both parameters of the Beta distribution of two mixed images' weights: near a half each (Zhang et al., ICLR 2018)."""
 
 
 class BoxedSquares(Dataset[Item]):
@@ -85,12 +90,23 @@ class BoxedSquares(Dataset[Item]):
         return len(self.table)
 
     def __getitem__(self, index: int) -> Item:
-        side = self.pixels.shape[1]
         rng = np.random.default_rng((self.seed, self.epoch, index))
-        image, targets = augmented(self.pixels[index], self.table.targets(index, side), self.augment, rng)
-        low, high = targets[:, 1:3] / side, targets[:, 3:5] / side
+        image, targets, certainty = self._one(index, rng)
+        if rng.random() < self.augment.get("mix", 0.0):
+            other, more, also = self._one(int(rng.integers(len(self))), rng)
+            weight = rng.beta(MIX, MIX)
+            image = np.float32(weight) * image + np.float32(1 - weight) * other
+            targets, certainty = np.concatenate([targets, more]), np.minimum(certainty, also)
+        low, high = targets[:, 1:3], targets[:, 3:5]
         centred = np.column_stack([targets[:, 0], (low + high) / 2, high - low]).astype(np.float32)
-        return torch.from_numpy(image)[None], torch.from_numpy(centred), torch.from_numpy(self.table.certainty[index])
+        return torch.from_numpy(image)[None], torch.from_numpy(centred), torch.from_numpy(certainty)
+
+    def _one(self, index: int, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
+        """An augmented image, its boxes ``[n, 5]`` (finding, corners in fractions of the square) and certainties."""
+        side = self.pixels.shape[1]
+        image, targets = augmented(self.pixels[index], self.table.targets(index, side), self.augment, rng)
+        targets[:, 1:] /= side
+        return image, targets, self.table.certainty[index]
 
 
 def collate(items: list[Item]) -> Item:

@@ -7,6 +7,7 @@ written; a run started again with the same output folder goes on from there. ``t
 from __future__ import annotations
 
 import csv
+import ctypes
 import math
 import os
 import time
@@ -26,6 +27,9 @@ from tqdm import tqdm
 
 from training.images import square_images
 from training.tables import Table
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+"""Parameters of glibc's ``mallopt`` (malloc.h)."""
 
 
 class Stage(Protocol):
@@ -92,6 +96,17 @@ def one_cycle(done: float, warm_up: float) -> float:
     return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
 
 
+def keep_freed_memory() -> None:
+    """Let glibc keep the memory that tensors leave, instead of returning it and fetching it anew every step.
+
+    Fetching fresh pages costs a third of a training step on a CPU. Other C libraries are left as they are.
+    """
+    library = ctypes.CDLL(None)
+    if hasattr(library, "mallopt"):
+        for parameter, value in ((M_MMAP_MAX, 0), (M_TRIM_THRESHOLD, 2**31 - 1), (M_TOP_PAD, 2**29)):
+            library.mallopt(parameter, value)
+
+
 class Run:
     """One training in one process, of one or several.
 
@@ -110,6 +125,8 @@ class Run:
             dist.init_process_group("nccl" if cuda else "gloo")
         self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if cuda else torch.device("cpu")
         self._state = out / "state.pt"
+        if not cuda:
+            keep_freed_memory()
 
     def squares(self, table: Table, side: int) -> npt.NDArray[np.uint8]:
         """Squares ``[N, side, side]`` of a table: the first process decodes, the others wait and map its file."""
@@ -152,9 +169,10 @@ class Run:
             started = time.monotonic()
             torch.manual_seed(self.seed + 100 * number + epoch)
             loss = self._run_epoch(model, network, average, stage, epoch, work)
+            trained = len(work.loader) * (work.loader.batch_size or 1) * self.world / (time.monotonic() - started)
             if self.rank == 0:
                 figures = {"loss": loss, **work.judge(average.module)}
-                self._log(stage, epoch, figures, time.monotonic() - started)
+                self._log(stage, epoch, figures, time.monotonic() - started, trained)
                 self._save(number, epoch, model, average, work.optimiser)
         model.load_state_dict(average.module.state_dict())
 
@@ -182,7 +200,8 @@ class Run:
             bar.set_postfix(loss=f"{np.mean(losses[-50:]):.4f}", refresh=False)
         return float(np.mean(losses))
 
-    def _log(self, stage: Stage, epoch: int, figures: dict[str, float], seconds: float) -> None:
+    def _log(self, stage: Stage, epoch: int, figures: dict[str, float], seconds: float, rate: float) -> None:
+        """Append an epoch to the log; ``rate`` is in images a second of all processes, judging left out."""
         path = self.out / "log.csv"
         new = not path.exists()
         with path.open("a", newline="") as file:
@@ -191,7 +210,7 @@ class Run:
                 writer.writerow(["stage", "epoch", *figures, "seconds"])
             writer.writerow([stage.name, epoch + 1, *(f"{value:.4f}" for value in figures.values()), f"{seconds:.0f}"])
         first = ", ".join(f"{name} {value:.4f}" for name, value in list(figures.items())[:3])
-        tqdm.write(f"{stage.name} {epoch + 1}: {first}, {seconds:.0f} s")
+        tqdm.write(f"{stage.name} {epoch + 1}: {first}, {seconds:.0f} s, {rate:.0f} images/s")
 
     def _save(
         self, stage: int, epoch: int, model: nn.Module, average: ModelEmaV3, optimiser: torch.optim.Optimizer

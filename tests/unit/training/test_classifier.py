@@ -13,8 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
+from shared.errors import FirstRayError
+from training.augment import augmented
 from training.classifier import Classifier, load_imagenet
-from training.fit_classifier import Recipe, augmented, fit, masked_bce
+from training.fit_classifier import Recipe, fit, load_classifier, masked_bce, place_loss
 from training.run import EpochSampler, one_cycle
 from training.splits import make_folds, save_folds
 from training.tables import load_table
@@ -31,6 +33,9 @@ validation_fold = 0
 weight_decay = 0.0
 ema_decay = 0.5
 seed = 1
+[lessons]
+second_reads = 0.3
+places = 0.05
 [[stage]]
 name = "first"
 sets = {{ images = 1.0, nih128 = 0.5 }}
@@ -132,8 +137,10 @@ def test_augmentation_keeps_range_and_repeats_itself():
         "contrast": 0.3,
         "brightness": 0.2,
         "flip": 0.5,
+        "soften": 0.5,
     }
-    first, again, other = (augmented(image, by, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    none = np.zeros((0, 5), np.float32)
+    first, again, other = (augmented(image, none, by, np.random.default_rng(seed))[0] for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
     assert first.min() >= 0
@@ -164,7 +171,34 @@ def test_the_rate_warms_up_and_cools_down():
 def test_the_shipped_recipe_reads_and_names_the_committed_split():
     shipped = Recipe.read(Path("training/recipes/classifier.toml"))
     assert shipped.split.is_file()
-    assert [stage.name for stage in shipped.stages] == ["pretrain", "finetune"]
+    assert [stage.name for stage in shipped.stages] == ["small", "middle", "large"]
+
+
+def test_the_place_loss_falls_as_the_map_moves_into_the_box():
+    cover = torch.zeros(2, 13, 4, 4)
+    cover[0, 5, 1, 2] = 1
+    maps = torch.zeros(2, 13, 4, 4, requires_grad=True)
+    flat = place_loss(maps, cover)
+    flat.backward()
+    assert flat.item() == pytest.approx(np.log(16), abs=1e-4)
+    assert maps.grad is not None
+    assert maps.grad[0, 5, 1, 2] < 0 < maps.grad[0, 5, 0, 0]
+    assert maps.grad[1].abs().sum() == maps.grad[0, 4].abs().sum() == 0
+    assert place_loss(maps.detach() + 5 * cover, cover) < 0.2
+    assert place_loss(maps, torch.zeros_like(cover)).item() == 0
+
+
+def test_a_distilling_recipe_learns_from_its_teachers_and_asks_for_them(data: Path, tmp_path: Path):
+    teacher = fit(recipe(tmp_path), data, tmp_path / "teacher", tmp_path / "cache", limit=16)
+    path = tmp_path / "distilling.toml"
+    path.write_text(RECIPE.format(epochs=1).replace("warm_up = 0.2", "warm_up = 0.2\ndistil = 0.5"))
+    with pytest.raises(FirstRayError, match="teacher"):
+        fit(path, data, tmp_path / "pupil", tmp_path / "cache", limit=16)
+    pupil = fit(path, data, tmp_path / "pupil", tmp_path / "cache", limit=16, teachers=[teacher])
+    image = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        answers = [load_classifier(file, "tf_efficientnet_lite0")(image) for file in (teacher, pupil)]
+    assert not torch.allclose(*answers)
 
 
 def test_training_runs_its_stages_and_logs_them(data: Path, tmp_path: Path):

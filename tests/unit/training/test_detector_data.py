@@ -15,7 +15,8 @@ pytest.importorskip("sklearn")
 
 from shared.boxes import overlap
 from shared.findings import KEYS
-from training.detector_data import augmented, load_detection_table
+from training.augment import augmented
+from training.detector_data import load_detection_table
 
 COLUMNS = ["image", "source", "finding", "original_label", "reader", "x", "y", "w", "h"]
 
