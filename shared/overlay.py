@@ -28,6 +28,9 @@ RED = (255, 48, 48)
 RIM = (20, 0, 0)
 LABEL_GROUND = (150, 0, 0)
 LABEL_TEXT = (255, 255, 255)
+CORRECTED: dict[Language, str] = {"en": "Not as received: {}", "ko": "원본과 다름: {}"}
+NOTE_GROUND = (60, 45, 0)
+NOTE_TEXT = (255, 215, 90)
 SAMPLED_SIDE = 400
 """Grey levels are measured on about this many pixels a side."""
 
@@ -42,12 +45,16 @@ def draw(radiograph: Radiograph, diagnosis: Diagnosis, language: Language = "en"
     """The radiograph as RGB at full resolution with the diagnosis's boxes, labelled by finding.
 
     Labels carry no score: a detector's score is no probability and would seem to contradict the one beside the image.
+    A corrected radiograph says so in its lower left corner.
     """
     image = grey8(radiograph).convert("RGB")
     canvas = ImageDraw.Draw(image)
     line = max(2, round(max(image.size) / 250))
     font = _font(max(12, round(max(image.size) / 48)))
     taken: list[Corners] = []
+    if diagnosis.correction:
+        note = CORRECTED[language].format(diagnosis.correction.describe(language))
+        taken.append(_note(canvas, image, note, font, line))
     for box in reversed(diagnosis.boxes):
         _outline(canvas, _corners(box, image), line, dashed=box.source == "activation")
     for box in diagnosis.boxes:
@@ -141,6 +148,21 @@ def _label(
     canvas.rectangle((x, y, x + width, y + height), fill=LABEL_GROUND, outline=RIM, width=max(1, line // 2))
     canvas.text((x + pad - left, y + pad - top), text, font=font, fill=LABEL_TEXT)
     return x, y, x + width, y + height
+
+
+def _note(
+    canvas: ImageDraw.ImageDraw, image: Image.Image, text: str, font: ImageFont.FreeTypeFont, line: int
+) -> Corners:
+    """Draw a note in the lower left corner, smaller where the image is narrow."""
+    pad = line * 2
+    room = image.width - 2 * pad
+    if canvas.textlength(text, font=font) > room:
+        font = _font(max(8, int(font.size * room / canvas.textlength(text, font=font))))
+    left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+    place = (0.0, image.height - (bottom - top) - 2.0 * pad, right - left + 2.0 * pad, float(image.height))
+    canvas.rectangle(place, fill=NOTE_GROUND)
+    canvas.text((pad - left, place[1] + pad - top), text, font=font, fill=NOTE_TEXT)
+    return place
 
 
 def _hides(label: Corners, places: list[Corners]) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field
 
+from shared.correction import Correction
 from shared.preprocess import FloatImage, GreyImage, model_image
 
 OUTPUT: Final = "gate"
@@ -50,6 +51,7 @@ class Problem(BaseModel):
         message: what is wrong, in English; :func:`explain` gives other languages.
         action: what to do next, in English.
         overridable: whether the operator may have the image read all the same.
+        correction: what would mend it, offered and never done unasked; None where nothing here can.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -59,13 +61,15 @@ class Problem(BaseModel):
     message: str
     action: str
     overridable: bool
+    correction: Correction | None = None
 
 
 class Verdict(BaseModel):
     """All problems of one image, gravest first, and the measured scores behind them.
 
     ``scores`` holds the probabilities ``chest``, ``inverted``, ``cut_off``, ``turn_90``, ``turn_180``, ``turn_270``
-    (absent where the image was unreadable) and the measurements of :class:`Exposure`.
+    (absent where the image was unreadable), the measurements of :class:`Exposure` and, once the classifier has seen the
+    image, ``unfamiliarity`` (:meth:`shared.familiarity.Familiarity.unfamiliarity`).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,6 +86,22 @@ class Verdict(BaseModel):
     def reason(self) -> Problem | None:
         """The first problem that refuses the image."""
         return next((problem for problem in self.problems if problem.severity is Severity.REFUSE), None)
+
+    @property
+    def correction(self) -> Correction | None:
+        """What would mend every problem that can be mended; None where there is none.
+
+        :meth:`shared.radiograph.Radiograph.corrected` does it. The corrected radiograph is judged anew.
+        """
+        whole = Correction()
+        for problem in self.problems:
+            whole = whole.then(problem.correction or Correction())
+        return whole or None
+
+    def with_unfamiliarity(self, unfamiliarity: float) -> Verdict:
+        """This verdict after the classifier saw the image; from 1 a warning joins it. It never refuses."""
+        warned = (_problem("unfamiliar", Severity.WARN),) if unfamiliarity >= 1 else ()
+        return Verdict(problems=self.problems + warned, scores=self.scores | {"unfamiliarity": unfamiliarity})
 
 
 class GateSpec(BaseModel):
@@ -109,6 +129,9 @@ class GateSpec(BaseModel):
     lost_refuse: float = Field(default=0.5, ge=0, le=1, description="share of central pixels at one end: refused")
     dark_median: float = Field(default=0.2, ge=0, le=1, description="central median below which: over_exposed")
     white_median: float = Field(default=0.95, ge=0, le=1, description="central median above which: under_exposed")
+    blank_margin: float = Field(
+        default=0.4, ge=0, le=1, description="share of a side's length blank at one end only: cut_off, a warning"
+    )
 
 
 MESSAGES: Final[dict[str, tuple[str, str]]] = {
@@ -142,6 +165,10 @@ MESSAGES: Final[dict[str, tuple[str, str]]] = {
         "Part of the lungs seems to lie outside the image.",
         "Findings there can't be seen. Use the whole radiograph, or repeat it with both lungs in the field.",
     ),
+    "unfamiliar": (
+        "This radiograph looks unlike those FirstRay was trained on.",
+        "Don't rely on the result. Check for noise, coarse pixels or lost greys, and use the original file.",
+    ),
 }
 """Every code with its English message and action, gravest first."""
 
@@ -170,9 +197,21 @@ MESSAGES_KO: Final[dict[str, tuple[str, str]]] = {
         "폐의 일부가 영상 밖으로 잘린 것 같습니다.",
         "잘린 부분의 소견은 볼 수 없습니다. 전체 영상을 사용하거나 양쪽 폐가 모두 나오게 다시 촬영하세요.",
     ),
+    "unfamiliar": (
+        "FirstRay가 학습한 영상과 다르게 보이는 영상입니다.",
+        "결과를 믿고 판단하지 마세요. 잡음, 거친 화소, 손실된 명암이 없는지 확인하고 원본 파일을 사용하세요.",
+    ),
 }
 
 NOT_OVERRIDABLE: Final = frozenset({"not_a_chest_radiograph"})
+
+CORRECTIONS: Final[dict[str, Correction]] = {
+    "inverted": Correction(invert=True),
+    "rotated_90": Correction(quarter_turns=1),
+    "rotated_180": Correction(quarter_turns=2),
+    "rotated_270": Correction(quarter_turns=3),
+}
+"""Codes of problems that can be mended without loss, and how."""
 
 
 def explain(code: str, language: str = "en") -> tuple[str, str]:
@@ -187,7 +226,12 @@ def explain(code: str, language: str = "en") -> tuple[str, str]:
 def _problem(code: str, severity: Severity = Severity.REFUSE) -> Problem:
     message, action = MESSAGES[code]
     return Problem(
-        code=code, severity=severity, message=message, action=action, overridable=code not in NOT_OVERRIDABLE
+        code=code,
+        severity=severity,
+        message=message,
+        action=action,
+        overridable=code not in NOT_OVERRIDABLE,
+        correction=CORRECTIONS.get(code),
     )
 
 
@@ -202,6 +246,8 @@ class Exposure:
         median: median central grey, 0 black .. 1 white.
         grey_levels: grey levels between the 0.5 and 99.5 percentiles of the whole image, in units of its own type.
         entropy_bits: entropy of the 64-bin histogram between those percentiles, 0..6 bits.
+        blank_margin: by how much the blank margin at one edge is wider than at the opposite one, as a share of the
+            image's height or width, whichever is more. Large where half of an image was never received.
     """
 
     black_share: float
@@ -209,13 +255,14 @@ class Exposure:
     median: float
     grey_levels: float
     entropy_bits: float
+    blank_margin: float
 
 
 def measure_exposure(pixels: GreyImage) -> Exposure:
     """Measure ``pixels`` ``[H, W]`` (uint8 or uint16, high is bright) on a grid of at most about 192 x 192 of them."""
     step = max(1, math.ceil(max(pixels.shape) / 192))
     full = float(np.iinfo(pixels.dtype).max)
-    grid = _without_frame(pixels[::step, ::step].astype(np.float32), 0.04 * full)
+    grid, blank_margin = _without_frame(pixels[::step, ::step].astype(np.float32), 0.04 * full)
     height, width = grid.shape
     central = grid[height * 3 // 20 : height - height * 3 // 20, width * 3 // 20 : width - width * 3 // 20]
     low, high = (float(level) for level in np.percentile(grid, (0.5, 99.5)))
@@ -227,16 +274,23 @@ def measure_exposure(pixels: GreyImage) -> Exposure:
         median=float(np.median(central)) / full,
         grey_levels=high - low,
         entropy_bits=float(-(share * np.log2(share)).sum()),
+        blank_margin=blank_margin,
     )
 
 
-def _without_frame(grid: FloatImage, contrast: float) -> FloatImage:
-    """The part of ``grid`` inside the first and last rows and columns whose grey varies by more than ``contrast``."""
+def _without_frame(grid: FloatImage, contrast: float) -> tuple[FloatImage, float]:
+    """The part of ``grid`` inside the first and last rows and columns whose grey varies by more than ``contrast``.
+
+    Second, how far it lies off the middle (:attr:`Exposure.blank_margin`).
+    """
     rows = np.flatnonzero(np.ptp(grid, axis=1) > contrast)
     columns = np.flatnonzero(np.ptp(grid, axis=0) > contrast)
     if not len(rows) or not len(columns):
-        return grid
-    return grid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        return grid, 0.0
+    before = np.array([rows[0], columns[0]])
+    after = np.array(grid.shape) - 1 - [rows[-1], columns[-1]]
+    off = float((np.abs(before - after) / grid.shape).max())
+    return grid[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], off
 
 
 def gate_image(pixels: GreyImage, side: int) -> FloatImage:
@@ -276,7 +330,7 @@ class Gate:
         scores |= probabilities(logits[0])
         if scores["chest"] < spec.chest:
             return Verdict(problems=(_problem("not_a_chest_radiograph"),), scores=scores)
-        problems = [*self._transformed(scores), *self._exposed(exposure, scores), *self._cut_off(scores)]
+        problems = [*self._transformed(scores), *self._exposed(exposure, scores), *self._cut_off(exposure, scores)]
         return Verdict(
             problems=tuple(sorted(problems, key=lambda problem: problem.severity is Severity.WARN)), scores=scores
         )
@@ -312,8 +366,8 @@ class Gate:
             if off or lost >= spec.lost_warn
         ]
 
-    def _cut_off(self, scores: dict[str, float]) -> list[Problem]:
-        if scores["cut_off"] < self._spec.cut_off_warn:
+    def _cut_off(self, exposure: Exposure, scores: dict[str, float]) -> list[Problem]:
+        if scores["cut_off"] < self._spec.cut_off_warn and exposure.blank_margin < self._spec.blank_margin:
             return []
         refused = scores["cut_off"] >= self._spec.cut_off_refuse
         return [_problem("cut_off", Severity.REFUSE if refused else Severity.WARN)]

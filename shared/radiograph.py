@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from shared import _guard
 from shared._wire import DEFAULT_LIMITS, Failure, Limits
+from shared.correction import Correction
 from shared.errors import RadiographError
 
 __all__ = ["ERRORS", "Limits", "Radiograph", "View", "load_radiograph", "warm_up"]
@@ -92,6 +93,7 @@ class Radiograph:
         modality: DICOM modality ("CR", "DX", ...), or None.
         body_part: Body Part Examined ("CHEST", ...), or None.
         photometric: DICOM photometric interpretation of the source, e.g. "MONOCHROME1" (also TIFF WhiteIsZero).
+        correction: how ``pixels`` (and with them the spacing) were turned or inverted after decoding, or None.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -104,6 +106,17 @@ class Radiograph:
     modality: str | None
     body_part: str | None
     photometric: str
+    correction: Correction | None = None
+
+    def corrected(self, correction: Correction) -> Radiograph:
+        """The same radiograph, turned or inverted as the gate offered or a person asked; this one stays as it is."""
+        spacing = self.pixel_spacing_mm
+        return replace(
+            self,
+            pixels=correction.apply(self.pixels),
+            pixel_spacing_mm=spacing[::-1] if spacing and correction.quarter_turns % 2 else spacing,
+            correction=(self.correction or Correction()).then(correction) or None,
+        )
 
 
 def load_radiograph(path: Path | str | bytes, limits: Limits = DEFAULT_LIMITS) -> Radiograph:

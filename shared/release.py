@@ -29,6 +29,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from shared.calibration import Calibration
 from shared.errors import ReleaseError
+from shared.familiarity import Familiarity
 from shared.findings import KEYS
 from shared.quality import GateSpec
 
@@ -64,7 +65,8 @@ class InputSpec(_Strict):
 class Variant(_Strict):
     """One precision of the models for one runtime, with the calibration measured on it.
 
-    ``classifier``, ``detector`` and ``gate`` name files of the manifest.
+    ``classifier``, ``detector`` and ``gate`` name files of the manifest. Without ``familiarity`` (release 2026-11-25)
+    no radiograph is called unfamiliar.
     """
 
     precision: Precision
@@ -73,6 +75,7 @@ class Variant(_Strict):
     detector: str
     gate: str
     calibration: Calibration
+    familiarity: Familiarity | None = None
 
     @property
     def id(self) -> str:

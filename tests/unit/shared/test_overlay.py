@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 
 from shared.boxes import Box
+from shared.calibration import State
+from shared.correction import Correction
 from shared.diagnosis import Diagnosis
 from shared.errors import FirstRayError
-from shared.overlay import RED, draw, save
+from shared.overlay import NOTE_GROUND, RED, draw, save
 from shared.quality import Verdict
 from shared.radiograph import Radiograph, View
 
@@ -32,10 +34,12 @@ def radiograph(pixels: np.ndarray) -> Radiograph:
 def diagnosis(*boxes: Box) -> Diagnosis:
     return Diagnosis(
         probabilities={"Mass": 0.8},
+        states={"Mass": State.LIKELY},
         top3=(),
         boxes=boxes,
         verdict=Verdict(problems=(), scores={}),
         urgent=(),
+        prevalence="NIH ChestX-ray14",
         release="r",
         precision="int8",
         runtime="litert",
@@ -99,6 +103,23 @@ def test_sixteen_bits_and_an_empty_diagnosis_give_the_plain_image():
     assert not red(Image.fromarray(picture)).any()
     assert picture.min() == 0
     assert picture.max() == 255
+
+
+@pytest.mark.parametrize("width", [60, 1000])
+def test_a_corrected_radiograph_says_so_in_its_corner_and_labels_leave_room(width: int):
+    pixels = np.full((1200, width), 90, np.uint8)
+    low = box(x=0.0, y=0.8, w=0.3, h=0.19)
+    corrected = diagnosis(low).model_copy(update={"correction": Correction(quarter_turns=2, invert=True)})
+    plain, noted, korean = (
+        np.asarray(draw(radiograph(pixels), which, language), int)
+        for which, language in ((diagnosis(low), "en"), (corrected, "en"), (corrected, "ko"))
+    )
+    assert not (plain[-1, : width // 10] == NOTE_GROUND).all()
+    for picture in (noted, korean):
+        assert (picture[-1, : width // 10] == NOTE_GROUND).all()
+        assert noted.shape == plain.shape
+    assert (noted != korean).any()
+    assert (noted[:1000] == plain[:1000]).mean() > 0.9
 
 
 @pytest.mark.parametrize("name", ["a.jpg", "a.JPEG", "a.png"])

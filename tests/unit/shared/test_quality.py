@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from pydicom.data import get_testdata_file
 
+from shared.correction import Correction
 from shared.preprocess import model_image
 from shared.quality import (
     MESSAGES,
@@ -14,6 +15,7 @@ from shared.quality import (
     Gate,
     GateSpec,
     Severity,
+    Verdict,
     explain,
     gate_image,
     measure_exposure,
@@ -94,11 +96,48 @@ def test_a_turn_is_named_by_its_angle(radiograph, degrees):
     assert verdict.reason.code == f"rotated_{degrees}"
 
 
+def test_what_is_turned_or_inverted_is_offered_as_one_correction(radiograph):
+    gate = Gate(answering(inverted=9, turn_180=20, cut_off=9), SPEC)
+    verdict = gate(radiograph)
+    assert verdict.correction == Correction(quarter_turns=2, invert=True)
+    assert [problem.correction for problem in verdict.problems] == [
+        Correction(invert=True),
+        Correction(quarter_turns=2),
+        None,
+    ]
+    assert Verdict.model_validate_json(verdict.model_dump_json()) == verdict, "the offer survives being recorded"
+
+
+@pytest.mark.parametrize("logits", [{}, {"chest": -9.0, "inverted": 9.0}, {"cut_off": 9.0}])
+def test_nothing_is_offered_where_nothing_can_be_mended(radiograph, logits):
+    assert Gate(answering(**logits), SPEC)(radiograph).correction is None
+
+
+def test_an_unfamiliar_radiograph_is_read_with_a_warning(radiograph):
+    verdict = Gate(answering(cut_off=1), SPEC)(radiograph)
+    near, far = verdict.with_unfamiliarity(0.99), verdict.with_unfamiliarity(1.0)
+    assert codes(near) == ["cut_off"]
+    assert codes(far) == ["cut_off", "unfamiliar"]
+    assert far.accepted
+    assert (near.scores["unfamiliarity"], far.scores["unfamiliarity"]) == (0.99, 1.0)
+
+
 def test_cut_off_warns_and_refuses_only_when_extreme(radiograph):
     warned = Gate(answering(cut_off=1), SPEC)(radiograph)
     assert codes(warned) == ["cut_off"]
     assert warned.accepted
     assert not Gate(answering(cut_off=7), SPEC)(radiograph).accepted
+
+
+@pytest.mark.parametrize("edge", range(4))
+@pytest.mark.parametrize("ink", [0, 65535, 30000])
+def test_a_radiograph_of_which_half_was_not_received_is_warned_of(radiograph, edge, ink):
+    spoilt = np.rot90(radiograph, edge).copy()
+    spoilt[: len(spoilt) // 2] = ink
+    verdict = Gate(answering(), SPEC)(np.ascontiguousarray(np.rot90(spoilt, -edge)))
+    assert codes(verdict) == ["cut_off"]
+    assert verdict.accepted
+    assert verdict.scores["blank_margin"] == pytest.approx(0.5, abs=0.02)
 
 
 def test_too_dark_warns_then_refuses(radiograph):
@@ -197,8 +236,12 @@ def test_released_gate_refuses_noise_and_gradients(released, seed):
 def test_released_gate_names_the_turn_and_the_correction_works(released, radiograph, degrees):
     turned = np.ascontiguousarray(np.rot90(radiograph, -degrees // 90))
     assert released(turned).reason.code == f"rotated_{degrees}"
-    assert released(np.ascontiguousarray(np.rot90(turned, degrees // 90))).accepted
+    corrected = released(turned).correction.apply(turned)
+    assert np.array_equal(corrected, radiograph)
+    assert released(corrected).accepted
 
 
 def test_released_gate_finds_inversion(released, radiograph):
-    assert released(65535 - radiograph).reason.code == "inverted"
+    verdict = released(65535 - radiograph)
+    assert verdict.reason.code == "inverted"
+    assert np.array_equal(verdict.correction.apply(65535 - radiograph), radiograph)
