@@ -5,20 +5,25 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from firstray.inputs import Input, printable, radiograph_files
+from shared.calibration import State
 from shared.diagnosis import Diagnoser, Diagnosis
 from shared.errors import FirstRayError
 from shared.findings import BY_KEY
 from shared.overlay import Language, draw, save
+from shared.prevalence import SitePrevalence
 from shared.radiograph import Radiograph, load_radiograph, warm_up
 from shared.release import Precision, default_release, load_release
 from shared.variants import RuntimeChoice
+
+STATE_WORDS = {State.LIKELY: "suspected", State.UNCERTAIN: "uncertain", State.UNLIKELY: "unlikely"}
+"""States in the table: a rare finding is flagged at a few per cent, which nobody would call likely."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,9 @@ class Options:
     image_format: str = "jpg"
     json_lines: bool = False
     force: bool = False
+    correct: bool = False
     threads: int | None = None
+    prevalence: SitePrevalence | None = None
     language: Language = "en"
 
 
@@ -63,9 +70,14 @@ class Outcome:
             "code": problem.code if problem else None,
             "message": str(problem) if problem else None,
             "probabilities": {},
+            "states": {},
             "top3": [],
             "boxes": [],
             "urgent": [],
+            "cannot_exclude": [],
+            "prevalence": None,
+            "correction": None,
+            "correction_offered": None,
             "release": None,
             "precision": None,
             "runtime": None,
@@ -76,8 +88,12 @@ class Outcome:
             return record
         reason = diagnosis.verdict.reason or next(iter(diagnosis.verdict.problems), None)
         if reason is not None:
-            record |= {"code": reason.code, "message": f"{reason.message} {reason.action}"}
-        fields = {"probabilities", "top3", "boxes", "urgent", "release", "precision", "runtime"}
+            record |= {"code": reason.code, "message": f"{reason.message} {reason.action}{_offer(diagnosis)}"}
+        if offered := diagnosis.verdict.correction:
+            record["correction_offered"] = offered.model_dump()
+        record["cannot_exclude"] = list(diagnosis.cannot_exclude)
+        fields = {"probabilities", "states", "top3", "boxes", "urgent", "prevalence", "correction"}
+        fields |= {"release", "precision", "runtime"}
         return record | diagnosis.model_dump(mode="json", include=fields)
 
 
@@ -116,7 +132,9 @@ def outcomes(inputs: list[Input], options: Options) -> Iterator[Outcome]:
 def open_diagnoser(options: Options) -> Diagnoser:
     """Verify and open the release the options name."""
     release = load_release(options.release or default_release())
-    return Diagnoser(release, options.precision, options.runtime, options.threads, options.min_score)
+    return Diagnoser(
+        release, options.precision, options.runtime, options.threads, options.min_score, options.prevalence
+    )
 
 
 def _decode(item: Input) -> tuple[Radiograph | FirstRayError, float]:
@@ -139,6 +157,11 @@ def _outcome(
     if isinstance(radiograph, FirstRayError):
         return Outcome(file, error=radiograph, timing_ms=timing)
     diagnosis = diagnoser.diagnose(radiograph, options.force)
+    if options.correct and (correction := diagnosis.verdict.correction):
+        started = time.perf_counter()
+        radiograph = radiograph.corrected(correction)
+        timing["correct"] = round(diagnosis.timing_ms["total"] + (time.perf_counter() - started) * 1000, 2)
+        diagnosis = diagnoser.diagnose(radiograph, options.force)
     timing |= diagnosis.timing_ms
     image = None
     if options.out is not None and not diagnosis.refused:
@@ -151,6 +174,14 @@ def _outcome(
         timing["draw"] = round((time.perf_counter() - started) * 1000, 2)
     timing["total"] = round(sum(value for name, value in timing.items() if name != "total"), 2)
     return Outcome(file, diagnosis, image=image, timing_ms=timing)
+
+
+def _offer(diagnosis: Diagnosis) -> str:
+    """How a refused radiograph could be read after all, to follow the refusal; empty where there is no such way."""
+    offered = diagnosis.verdict.correction
+    if not diagnosis.refused or offered is None or diagnosis.correction is not None:
+        return ""
+    return f" With --correct it is read {offered.describe()}."
 
 
 def _make_folder(folder: Path) -> None:
@@ -191,29 +222,61 @@ def print_readable(outcome: Outcome) -> None:
     diagnosis = outcome.diagnosis
     if diagnosis is None:
         return
+    if diagnosis.correction is not None:
+        console.print(f"[bold]{name}[/]: [yellow]not as received[/], {diagnosis.correction.describe()}.")
     for problem in diagnosis.verdict.problems:
         word = "[red]refused[/]" if diagnosis.refused else "[yellow]warning[/]"
         console.print(f"[bold]{name}[/]: {word} ({problem.code}). {escape(problem.message)} {escape(problem.action)}")
     if diagnosis.refused:
+        if offer := _offer(diagnosis):
+            console.print(offer.strip())
         return
     table = Table(title=name, title_justify="left", title_style="bold")
-    for heading in ("", "finding", "probability", "boxes", "what it means"):
+    for heading in ("", "finding", "probability", "state", "boxes", "what it means"):
         table.add_column(heading, justify="right" if heading in ("probability", "boxes") else "left")
     for place, ranked in enumerate(diagnosis.top3, 1):
         finding = BY_KEY[ranked.finding]
         boxes = sum(box.finding == ranked.finding for box in diagnosis.boxes)
         flag = f"[red]{finding.urgency.value}[/] " if ranked.finding in diagnosis.urgent else ""
         table.add_row(
-            str(place), finding.english, f"{ranked.probability:.1%}", str(boxes or "-"), f"{flag}{finding.explanation}"
+            str(place),
+            finding.english,
+            f"{ranked.probability:.1%}",
+            STATE_WORDS[diagnosis.states[ranked.finding]],
+            str(boxes or "-"),
+            f"{flag}{finding.explanation}",
         )
     console.print(table)
     others = {box.finding for box in diagnosis.boxes} - {ranked.finding for ranked in diagnosis.top3}
     if others:
-        console.print("Also marked: " + ", ".join(sorted(BY_KEY[key].english for key in others)))
+        console.print(f"Also marked: {_names(sorted(others))}")
+    for line in state_lines(diagnosis):
+        console.print(line)
     total = (outcome.timing_ms or {}).get("total", 0.0)
     console.print(
         f"{len(diagnosis.boxes)} boxes; release {diagnosis.release}, {diagnosis.precision} on {diagnosis.runtime}; "
-        f"{total:.0f} ms. Research use only; not a medical device."
+        f"{total:.0f} ms; probabilities for the population of {escape(diagnosis.prevalence)}. "
+        "Research use only; not a medical device."
     )
     if outcome.image is not None:
         console.print(f"Boxed image: {escape(printable(outcome.image))}")
+
+
+def state_lines(diagnosis: Diagnosis) -> list[str]:
+    """What the table of three does not say: what else is suspected, what is uncertain, what was not assessed."""
+    shown = {ranked.finding for ranked in diagnosis.top3}
+
+    def those(state: State) -> list[str]:
+        return [key for key, value in diagnosis.states.items() if value is state]
+
+    lines = {
+        "Also suspected: {}": [key for key in those(State.LIKELY) if key not in shown],
+        "[yellow]Cannot be excluded: {}[/]": diagnosis.cannot_exclude,
+        "Uncertain: {} (neither suspected nor unlikely)": those(State.UNCERTAIN),
+        "Not assessed: {} (cannot be told reliably)": those(State.NOT_ASSESSED),
+    }
+    return [line.format(_names(keys)) for line, keys in lines.items() if keys]
+
+
+def _names(keys: Iterable[str]) -> str:
+    return ", ".join(BY_KEY[key].english for key in keys)

@@ -1,7 +1,7 @@
-"""A region for a finding from the classifier's activation map, where the detector has too little to learn from.
+"""Places from the classifier's activation maps: a region where the detector has none, a second opinion on its boxes.
 
-The map's strongest connected part, as a box. It shows where the classifier looked, not the outline of a lesion, and is
-always recorded and drawn as such (class activation mapping, Zhou et al., CVPR 2016).
+A region is the map's strongest connected part, as a box. It shows where the classifier looked, not the outline of a
+lesion, and is always recorded and drawn as such (class activation mapping, Zhou et al., CVPR 2016).
 """
 
 from __future__ import annotations
@@ -10,12 +10,51 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from shared.boxes import Box
+from shared.boxes import Box, Detections
 from shared.preprocess import FloatImage, Letterbox
 
 UPSAMPLING = 4
 LEVEL = 0.5
 """The region is where the map exceeds its mean by this share of the way to its maximum."""
+
+FILM = 0.25
+"""How much of a finding's logit, the mean of its map, is added to the log-odds of its boxes."""
+
+PLACE = 0.25
+"""How much of the map's height at a box's centre is added to them, in standard deviations of the map from its mean."""
+
+HIGHEST = 3.0
+"""Heights beyond it count as this, in either direction."""
+
+
+def weighed(found: Detections, maps: FloatImage, letterbox: Letterbox) -> Detections:
+    """A detector's boxes with the classifier's opinion in their scores, best first.
+
+    Args:
+        found: corners in fractions of the radiograph.
+        maps: activation maps ``[13, h, w]`` that cover the letterbox's square.
+        letterbox: where the radiograph lies in that square.
+    """
+    centre = letterbox.from_fractions(found.corners).reshape(-1, 2, 2).mean(axis=1) / letterbox.side
+    at, of = found.finding, maps.reshape(len(maps), -1)
+    height = (_bilinear(maps, at, centre) - of.mean(axis=1)[at]) / (of.std(axis=1)[at] + 1e-6)
+    score = np.clip(found.score.astype(np.float64), 1e-6, 1 - 1e-6)
+    odds = np.log(score / (1 - score)) + FILM * of.mean(axis=1)[at] + PLACE * np.clip(height, -HIGHEST, HIGHEST)
+    scored = found._replace(score=(1 / (1 + np.exp(-odds))).astype(np.float32))
+    return scored.take(np.argsort(-scored.score, kind="stable"))
+
+
+def _bilinear(maps: FloatImage, finding: npt.NDArray[np.int64], point: FloatImage) -> FloatImage:
+    """Values ``[N]`` of the findings' maps at points ``[N, 2]`` (x, y; fractions of the square)."""
+    size = np.array(maps.shape[:0:-1])
+    position = np.clip(point * size - 0.5, 0, size - 1)
+    low = np.floor(position).astype(np.int64)
+    high = np.minimum(low + 1, size - 1)
+    x, y = (position - low).T
+    top = maps[finding, low[:, 1], low[:, 0]] * (1 - x) + maps[finding, low[:, 1], high[:, 0]] * x
+    bottom = maps[finding, high[:, 1], low[:, 0]] * (1 - x) + maps[finding, high[:, 1], high[:, 0]] * x
+    value: FloatImage = top * (1 - y) + bottom * y
+    return value
 
 
 def region(finding: str, score: float, activation: FloatImage, letterbox: Letterbox) -> Box:

@@ -27,6 +27,9 @@ BINS = 16
 RIVALS = (("Mass", "Nodule"),)
 """Findings that differ by size only: one place can show one of them, not both."""
 
+LEAST = 0.01
+"""Score from which a detector's candidate is looked at; below it they count for next to nothing."""
+
 MAX_CANDIDATES = 1000
 """Candidates that enter duplicate removal: the best by score. A radiograph has a handful of true boxes."""
 

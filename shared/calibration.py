@@ -1,4 +1,4 @@
-"""From a network's logits to probabilities at a stated prevalence, and the thresholds that turn them into flags.
+"""From a network's logits to probabilities at a stated prevalence, and from those to a state of each finding.
 
 Per finding, probability = sigmoid(slope * logit + intercept) (Platt, 1999). The intercept carries the prevalence:
 moving to another one adds the difference of log-odds (Saerens et al., Neural Computation 2002). A calibration belongs
@@ -8,6 +8,8 @@ to one variant of one release and is never copied to another.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from enum import StrEnum
 
 import numpy as np
 import numpy.typing as npt
@@ -37,6 +39,22 @@ NIH_PREVALENCE: dict[str, float] = {
 }
 """Share of images with each label in NIH ChestX-ray14 (``Data_Entry_2017``, 112,120 images)."""
 
+NIH = "NIH ChestX-ray14"
+"""Name of the population of :data:`NIH_PREVALENCE`."""
+
+
+class State(StrEnum):
+    """What may be said of a finding on one radiograph."""
+
+    LIKELY = "likely"
+    """At or above the rule-in threshold."""
+    UNCERTAIN = "uncertain"
+    """Neither likely nor unlikely: the model abstains, and the finding is not excluded."""
+    UNLIKELY = "unlikely"
+    """Below the rule-out threshold. It may still be there: about one in ten that are there score this low."""
+    NOT_ASSESSED = "not_assessed"
+    """This variant cannot tell the finding reliably, so nothing is said of it."""
+
 
 def log_odds(probability: float) -> float:
     """Log-odds of a probability strictly between 0 and 1."""
@@ -49,13 +67,18 @@ def sigmoid(logit: Logits) -> Logits:
 
 
 class FindingCalibration(BaseModel):
-    """How one finding's logit becomes a probability and a flag.
+    """How one finding's logit becomes a probability and a state.
 
     Attributes:
         slope, intercept: Platt parameters, the intercept at the stated ``prevalence``.
         prevalence: share of films with the finding in the population the probability is meant for, 0..1.
-        threshold: probability from which the finding is flagged, 0..1.
-        box_threshold: detector score from which its boxes are drawn, 0..1.
+        threshold: probability from which the finding is likely (rule-in), 0..1.
+        rule_out: probability below which the finding is unlikely, 0..1; there is no uncertain zone where it is not
+            below ``threshold``. 0 where none was measured (release 2026-11-25): then nothing is ever called unlikely.
+        assessed: whether this variant tells the finding reliably enough to report it at all. Release 2026-11-25 did
+            not decide this and reports every finding.
+        box_threshold: detector score from which its boxes are drawn, 0..1; a finding located by its activation map has
+            its region drawn where it is likely.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -64,7 +87,17 @@ class FindingCalibration(BaseModel):
     intercept: float
     prevalence: float = Field(gt=0, lt=1)
     threshold: float = Field(ge=0, le=1)
+    rule_out: float = Field(default=0.0, ge=0, le=1)
+    assessed: bool = True
     box_threshold: float = Field(ge=0, le=1)
+
+    def state(self, probability: float) -> State:
+        """What may be said of the finding at a probability 0..1."""
+        if not self.assessed:
+            return State.NOT_ASSESSED
+        if probability >= self.threshold:
+            return State.LIKELY
+        return State.UNLIKELY if probability < self.rule_out else State.UNCERTAIN
 
 
 class Calibration(BaseModel):
@@ -94,13 +127,36 @@ class Calibration(BaseModel):
         intercept = np.array([c.intercept for c in self.findings.values()])
         return sigmoid(logits * slope + intercept)
 
+    def states(self, probabilities: Mapping[str, float]) -> dict[str, State]:
+        """The state of each finding, given the probabilities 0..1 of all 13."""
+        return {key: finding.state(probabilities[key]) for key, finding in self.findings.items()}
+
+    def at(self, prevalence: Mapping[str, float]) -> Calibration:
+        """The same calibration for other prevalences, 0..1 exclusive; findings that are not named keep theirs.
+
+        A finding's intercept and thresholds move together, so its state on a film stays as it was: what changes is
+        the probability, and with it the order of the findings.
+        """
+        moved = {
+            key: move_prevalence(finding, prevalence[key]) if key in prevalence else finding
+            for key, finding in self.findings.items()
+        }
+        return self.model_copy(update={"findings": moved})
+
 
 def move_prevalence(calibration: FindingCalibration, prevalence: float) -> FindingCalibration:
-    """The same finding calibrated for another prevalence: intercept and threshold move together."""
+    """The same finding calibrated for another prevalence: intercept and both thresholds move together."""
     shift = log_odds(prevalence) - log_odds(calibration.prevalence)
-    threshold = calibration.threshold
-    if 0 < threshold < 1:
-        threshold = float(sigmoid(np.array(log_odds(threshold) + shift)))
     return calibration.model_copy(
-        update={"intercept": calibration.intercept + shift, "prevalence": prevalence, "threshold": threshold}
+        update={
+            "intercept": calibration.intercept + shift,
+            "prevalence": prevalence,
+            "threshold": _shifted(calibration.threshold, shift),
+            "rule_out": _shifted(calibration.rule_out, shift),
+        }
     )
+
+
+def _shifted(probability: float, shift: float) -> float:
+    """A probability after adding ``shift`` to its log-odds; 0 and 1 stay what they are."""
+    return float(sigmoid(np.array(log_odds(probability) + shift))) if 0 < probability < 1 else probability

@@ -1,21 +1,26 @@
 """The one way from a radiograph to a diagnosis; ambulance and hospital run this same code.
 
-decode (before) -> gate -> classifier and detector -> calibrated probabilities, top 3, boxes, urgent flags.
+decode (before) -> gate -> classifier and detector -> calibrated probabilities, states, top 3, boxes, urgent flags.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.activation import region
-from shared.boxes import Box, locate, one_of_rivals
+from shared.activation import region, weighed
+from shared.boxes import LEAST, Box, Detections, locate, one_of_rivals
+from shared.calibration import NIH, State
+from shared.correction import Correction
 from shared.findings import BY_KEY, KEYS, Urgency
 from shared.preprocess import FloatImage, Letterbox, model_image, resampling_source
+from shared.prevalence import SitePrevalence
 from shared.quality import Gate, Verdict
 from shared.radiograph import Radiograph
 from shared.release import Precision, Release
@@ -38,11 +43,15 @@ class Diagnosis(BaseModel):
     """What one radiograph shows, or why it was not read.
 
     Attributes:
-        probabilities: calibrated probability of each of the 13 findings, 0..1; empty if the gate refused.
-        top3: the three most likely findings, most likely first; empty if refused.
-        boxes: where findings are, most certain first.
+        probabilities: calibrated probability of each of the 13 findings, 0..1, at the prevalences of ``prevalence``;
+            empty if the gate refused. Those that are not assessed are for evaluation, not for a screen.
+        states: what may be said of each of the 13; empty if refused.
+        top3: the three most likely findings of those assessed, most likely first; empty if refused.
+        boxes: where findings are, most certain first; in fractions of the corrected image if there was a correction.
+        correction: how the radiograph was turned or inverted, on request, before it was read; None if as it came.
         verdict: what the quality gate said.
-        urgent: findings at or above their threshold that need action in the ambulance or on arrival, most urgent first.
+        urgent: likely findings that need action in the ambulance or on arrival, most urgent first.
+        prevalence: name of the population at whose prevalences the probabilities are stated.
         release, precision, runtime: which models answered.
         timing_ms: wall-clock milliseconds of each stage, and their ``total``.
         sha256: of the radiograph's file.
@@ -51,10 +60,13 @@ class Diagnosis(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     probabilities: dict[str, float]
+    states: dict[str, State]
     top3: tuple[Ranked, ...]
     boxes: tuple[Box, ...]
+    correction: Correction | None = None
     verdict: Verdict
     urgent: tuple[str, ...]
+    prevalence: str
     release: str
     precision: str
     runtime: str
@@ -66,6 +78,41 @@ class Diagnosis(BaseModel):
         """Whether the gate stopped the reading."""
         return not self.probabilities
 
+    @property
+    def cannot_exclude(self) -> tuple[str, ...]:
+        """Findings that may kill within minutes and are neither likely nor unlikely: uncertain, or not assessed."""
+        return tuple(
+            key
+            for key, state in self.states.items()
+            if state in (State.UNCERTAIN, State.NOT_ASSESSED) and BY_KEY[key].urgency is Urgency.IMMEDIATE
+        )
+
+
+class Outputs(NamedTuple):
+    """What the two networks answered for one radiograph, before anything is decided.
+
+    Attributes:
+        maps: activation maps ``[13, h, w]``; a finding's mean is its logit.
+        small: where the radiograph lies in the square that the maps cover.
+        heads: raw heads of the detector (:func:`shared.boxes.decode`).
+        large: where the radiograph lies in the detector's square.
+    """
+
+    maps: FloatImage
+    small: Letterbox
+    heads: dict[str, FloatImage]
+    large: Letterbox
+
+    @property
+    def logits(self) -> FloatImage:
+        """Of each finding, ``[13]``."""
+        return self.maps.mean((1, 2))
+
+    def detections(self, least: float = LEAST) -> Detections:
+        """The detector's boxes from a score of ``least`` on, then weighed by the classifier's maps, best first."""
+        found = locate(self.heads["boxes"], self.heads["scores"], self.large, least)
+        return weighed(found, self.maps, self.small)
+
 
 class Diagnoser:
     """Reads radiographs with one variant of one release. Not safe to call from several threads at once.
@@ -75,7 +122,9 @@ class Diagnoser:
         precision: None means what suits the machine: int8 on a CPU, fp16 on a GPU.
         runtime: ``"auto"`` measures which installed runtime is faster here and remembers it.
         threads: threads of a model; None means the machine's cores, at most 4.
-        min_score: replaces every box threshold of the release (for evaluation), 0..1.
+        min_score: replaces every box threshold of the release and draws findings that are not assessed too (for
+            evaluation, not for a screen), 0..1.
+        prevalence: states probabilities at a site's own prevalences instead of the release's.
 
     Raises:
         RuntimeUnavailable: no installed runtime can run the variant.
@@ -88,10 +137,16 @@ class Diagnoser:
         runtime: RuntimeChoice = "auto",
         threads: int | None = None,
         min_score: float | None = None,
+        prevalence: SitePrevalence | None = None,
     ) -> None:
         threads = threads or min(4, os.cpu_count() or 1)
         self.release = release
         self.variant = choose_variant(release, precision, runtime, threads)
+        self.prevalence = NIH
+        if prevalence is not None:
+            calibration = self.variant.calibration.at(prevalence.findings)
+            self.variant = self.variant.model_copy(update={"calibration": calibration})
+            self.prevalence = prevalence.name
         self.min_score = min_score
         self._sides = {name: spec.side for name, spec in release.manifest.inputs.items()}
         self._classifier = open_model(release.path(self.variant.classifier), threads)
@@ -100,11 +155,15 @@ class Diagnoser:
 
     def diagnose(self, radiograph: Radiograph, force: bool = False) -> Diagnosis:
         """Read one radiograph; ``force`` reads it even if the gate refuses it."""
+        return self.examine(radiograph, force)[0]
+
+    def examine(self, radiograph: Radiograph, force: bool = False) -> tuple[Diagnosis, Outputs | None]:
+        """:meth:`diagnose`, and what the networks answered, for evaluation; None where the gate refused."""
         clock = _Clock()
         with clock("gate"):
             verdict = self._gate(radiograph.pixels)
         if not (verdict.accepted or force):
-            return self._result(radiograph, verdict, {}, (), clock)
+            return self._result(radiograph, verdict, {}, (), clock), None
         with clock("prepare"):
             source = resampling_source(radiograph.pixels)
             small, small_box = model_image(source, self._sides["classifier"])
@@ -113,52 +172,72 @@ class Diagnoser:
             maps = self._classifier(small[None, None])["maps"][0]
         with clock("detector"):
             heads = self._detector(large[None, None])
+        outputs = Outputs(maps, small_box, heads, large_box)
         with clock("decide"):
-            probabilities = self.variant.calibration.probabilities(maps.mean((1, 2)))
+            if self.variant.familiarity is not None:
+                verdict = verdict.with_unfamiliarity(self.variant.familiarity.unfamiliarity(maps))
+            probabilities = self.variant.calibration.probabilities(outputs.logits)
             ranked = {key: float(p) for key, p in zip(KEYS, probabilities, strict=True)}
-            boxes = self._detected(heads, large_box) + self._activated(ranked, maps, small_box)
-        return self._result(radiograph, verdict, ranked, boxes, clock)
+            boxes = self.places(ranked, outputs, self.min_score)
+        return self._result(radiograph, verdict, ranked, boxes, clock), outputs
 
-    def _threshold(self, key: str) -> float:
-        """Lowest score at which a box of the finding is drawn."""
-        return self.variant.calibration.findings[key].box_threshold if self.min_score is None else self.min_score
+    def places(self, ranked: dict[str, float], outputs: Outputs, min_score: float | None = None) -> tuple[Box, ...]:
+        """Boxes of every finding, each from what the release locates it by; ``min_score`` as in the constructor.
 
-    def _detected(self, heads: dict[str, FloatImage], letterbox: Letterbox) -> tuple[Box, ...]:
-        by_detector = [key for key in KEYS if self.release.manifest.located_by[key] == "detector"]
-        lowest = min((self._threshold(key) for key in by_detector), default=1.0)
-        found = locate(heads["boxes"], heads["scores"], letterbox, lowest)
+        A likely finding of which the detector draws no box gets its activation region.
+        """
+        boxes = self._detected(outputs, min_score)
+        drawn = {box.finding for box in boxes}
+        return boxes + tuple(
+            region(key, ranked[key], outputs.maps[number], outputs.small)
+            for number, key in enumerate(KEYS)
+            if key not in drawn and self._by_map(key, ranked[key], min_score)
+        )
+
+    def _by_map(self, key: str, probability: float, min_score: float | None) -> bool:
+        if min_score is not None:
+            return self.release.manifest.located_by[key] == "activation" and probability >= min_score
+        return self.variant.calibration.findings[key].state(probability) is State.LIKELY
+
+    def _detected(self, outputs: Outputs, min_score: float | None) -> tuple[Box, ...]:
         boxes = []
+        found = outputs.detections(LEAST if min_score is None else min(LEAST, min_score))
         for corners, number, score in zip(found.corners, found.finding, found.score, strict=True):
             key = KEYS[number]
             x1, y1, x2, y2 = (float(value) for value in corners)
-            if key in by_detector and score >= self._threshold(key) and x2 > x1 and y2 > y1:
+            if score >= self._box_threshold(key, min_score) and x2 > x1 and y2 > y1:
                 boxes.append(Box(finding=key, score=float(score), x=x1, y=y1, w=x2 - x1, h=y2 - y1, source="detector"))
-        return one_of_rivals(boxes) if self.min_score is None else tuple(boxes)
+        return one_of_rivals(boxes) if min_score is None else tuple(boxes)
 
-    def _activated(self, ranked: dict[str, float], maps: FloatImage, box: Letterbox) -> tuple[Box, ...]:
-        by_map = [key for key in KEYS if self.release.manifest.located_by[key] == "activation"]
-        return tuple(
-            region(key, ranked[key], maps[KEYS.index(key)], box)
-            for key in by_map
-            if ranked[key] >= self._threshold(key)
-        )
+    def _box_threshold(self, key: str, min_score: float | None) -> float:
+        """Lowest score at which the detector's boxes of a finding are drawn; infinite where they never are."""
+        if self.release.manifest.located_by[key] != "detector":
+            return math.inf
+        finding = self.variant.calibration.findings[key]
+        if min_score is not None:
+            return min_score
+        return finding.box_threshold if finding.assessed else math.inf
 
     def _result(
         self, radiograph: Radiograph, verdict: Verdict, ranked: dict[str, float], boxes: tuple[Box, ...], clock: _Clock
     ) -> Diagnosis:
+        states = self.variant.calibration.states(ranked) if ranked else {}
         order = sorted(ranked, key=lambda key: -ranked[key])
-        flagged = [key for key in order if ranked[key] >= self.variant.calibration.findings[key].threshold]
+        assessed = [key for key in order if states[key] is not State.NOT_ASSESSED]
         return Diagnosis(
             probabilities=ranked,
-            top3=tuple(Ranked(finding=key, probability=ranked[key]) for key in order[:TOP]),
+            states=states,
+            top3=tuple(Ranked(finding=key, probability=ranked[key]) for key in assessed[:TOP]),
             boxes=tuple(sorted(boxes, key=lambda box: -box.score)),
+            correction=radiograph.correction,
             verdict=verdict,
             urgent=tuple(
                 key
                 for urgency in (Urgency.IMMEDIATE, Urgency.URGENT)
-                for key in flagged
-                if BY_KEY[key].urgency is urgency
+                for key in assessed
+                if states[key] is State.LIKELY and BY_KEY[key].urgency is urgency
             ),
+            prevalence=self.prevalence,
             release=self.release.id,
             precision=self.variant.precision,
             runtime=self.variant.runtime,

@@ -67,6 +67,24 @@ def auc_per_finding(labels: Floats, scores: Floats) -> Floats:
     return np.array([weighted_auc(labels[:, f], scores[:, f], one)[0] for f in range(labels.shape[1])])
 
 
+def stratified_auc(label: Floats, score: Floats, strata: npt.NDArray[Any], weights: Floats) -> Floats:
+    """AUC within strata, averaged over them by their number of positives (Janes & Pepe, Biometrika 2009): ``[R]``.
+
+    A positive is compared with negatives of its own stratum only, so a score gains nothing by telling strata apart
+    whose prevalences differ. As :func:`weighted_auc` otherwise; ``strata`` ``[N]`` names the stratum of each image, and
+    one without both classes does not count.
+    """
+    wins, cases = np.zeros(len(weights)), np.zeros(len(weights))
+    for stratum in np.unique(strata):
+        there = strata == stratum
+        auc = weighted_auc(label[there], score[there], weights[:, there])
+        positives = np.where(np.isnan(auc), 0, weights[:, there] @ (label[there] == 1))
+        wins += positives * np.nan_to_num(auc)
+        cases += positives
+    with np.errstate(invalid="ignore"):
+        return wins / cases
+
+
 def mean_auc(labels: Floats, scores: Floats, patients: npt.NDArray[Any], resamples: int = 1000) -> Interval:
     """Mean over findings of the AUC, with its patient-clustered interval."""
     return _interval(auc_per_finding(labels, scores), _resampled_aucs(labels, scores, patients, resamples))
@@ -83,9 +101,18 @@ def mean_auc_difference(
     return _interval(value, drawn)
 
 
+CHUNK = 20_000_000
+"""Image weights held at a time: resamples of large sets are drawn in parts."""
+
+
 def _resampled_aucs(labels: Floats, scores: Floats, patients: npt.NDArray[Any], resamples: int) -> Floats:
-    weights = patient_weights(patients, resamples)
-    return np.stack([weighted_auc(labels[:, f], scores[:, f], weights) for f in range(labels.shape[1])], axis=1)
+    """AUC of each resample and finding, ``[resamples, 13]``; parts depend on sizes alone, so pairs stay pairs."""
+    at_once = max(1, CHUNK // len(labels))
+    parts = []
+    for part, start in enumerate(range(0, resamples, at_once)):
+        weights = patient_weights(patients, min(at_once, resamples - start), seed=part)
+        parts.append([weighted_auc(labels[:, f], scores[:, f], weights) for f in range(labels.shape[1])])
+    return np.concatenate([np.stack(part, axis=1) for part in parts])
 
 
 def _interval(value: Floats, drawn: Floats) -> Interval:
@@ -94,7 +121,10 @@ def _interval(value: Floats, drawn: Floats) -> Interval:
 
 
 def shortcut_scores(train: Table, judged: Table) -> Floats:
-    """Scores ``[N, 13]`` of the trivial baseline: logistic regression on view, sex and age, no pixels."""
+    """Scores ``[N, 13]`` of the trivial baseline: logistic regression on view, sex and age, no pixels.
+
+    A finding that is always or never there in ``train`` scores 0 everywhere.
+    """
     columns = make_column_transformer(
         (OneHotEncoder(handle_unknown="ignore"), ["view", "sex"]), (StandardScaler(), ["age"])
     )
@@ -107,6 +137,8 @@ def shortcut_scores(train: Table, judged: Table) -> Floats:
     scores = np.zeros(judged.labels.shape, np.float64)
     for finding in range(train.labels.shape[1]):
         known = ~np.isnan(train.labels[:, finding])
+        if len(np.unique(train.labels[known, finding])) < 2:
+            continue
         model = make_pipeline(columns, LogisticRegression(max_iter=1000))
         model.fit(features(train)[known], train.labels[known, finding])
         scores[:, finding] = model.predict_proba(features(judged))[:, 1]

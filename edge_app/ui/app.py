@@ -16,6 +16,7 @@ from edge_app.ui.folder import readable
 from edge_app.ui.i18n import LANGUAGES, Translator
 from edge_app.ui.presenter import Refused, ResultPresenter, Shown, State
 from edge_app.ui.reader import Reader
+from shared.prevalence import SitePrevalence
 
 WIDGETS = (viewer, widgets)
 """Modules whose widget classes ``window.kv`` names."""
@@ -39,13 +40,15 @@ class ReaderApp(App):
     tr = ObjectProperty()
     other_language = StringProperty()
 
-    def __init__(self, release: Path | None, files: list[Path], language: str) -> None:
+    def __init__(
+        self, release: Path | None, files: list[Path], language: str, prevalence: SitePrevalence | None
+    ) -> None:
         super().__init__()
         self._files = files
         self._number = 0
         self._chooser: Chooser | None = None
         self._set_translator(Translator(language))
-        reader = Reader(release)
+        reader = Reader(release, prevalence)
         self._presenter = ResultPresenter(
             load=reader.load,
             diagnose=reader.diagnose,
@@ -119,9 +122,10 @@ class ReaderApp(App):
         banner = wording.urgent_banner(state.diagnosis, tr) if isinstance(state, Shown) else None
         root.banner_message, root.banner_action = (banner.message, banner.action) if banner else ("", "")
         shown = state if isinstance(state, Shown | Refused) else None
-        root.ids.viewer.show(shown.picture if shown else None, shown.radiograph.sha256 if shown else "")
+        subject = f"{shown.radiograph.sha256} {shown.radiograph.correction}" if shown else ""
+        root.ids.viewer.show(shown.picture if shown else None, subject)
         contents = {
-            "panel": panel.beside(state, tr, self._presenter.read_anyway),
+            "panel": panel.beside(state, tr, self._presenter.read_anyway, self._presenter.read_corrected),
             "centre": panel.centre(state, tr),
             "legend": panel.legend(state, tr),
         }

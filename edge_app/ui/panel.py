@@ -12,17 +12,19 @@ from kivy.uix.widget import Widget
 from edge_app.ui import theme, wording
 from edge_app.ui.i18n import Translator
 from edge_app.ui.presenter import Failed, Idle, Reading, Refused, Shown, Starting, State
-from edge_app.ui.widgets import Busy, LegendItem, NoticeCard, RankedCard, Text, Touch
+from edge_app.ui.widgets import ActionTouch, Busy, Doubt, LegendItem, NoticeCard, RankedCard, Text, Touch
 from shared.findings import KEYS
 
 
-def beside(state: State, tr: Translator, read_anyway: Callable[[], None]) -> list[Widget]:
+def beside(
+    state: State, tr: Translator, read_anyway: Callable[[], None], read_corrected: Callable[[], None]
+) -> list[Widget]:
     """The panel beside the image."""
     match state:
         case Shown():
             return _result(state, tr)
         case Refused():
-            return _refusal(state, tr, read_anyway)
+            return _refusal(state, tr, read_anyway, read_corrected)
         case Failed():
             notice = wording.failure(state, tr)
             card = NoticeCard([notice], heading=tr("Could not be read"), accent=theme.URGENT, large=True)
@@ -66,28 +68,45 @@ def legend(state: State, tr: Translator) -> list[Widget]:
 
 
 def _result(state: Shown, tr: Translator) -> list[Widget]:
-    widgets: list[Widget] = []
+    widgets: list[Widget] = _corrected(state, tr)
     warnings = wording.warnings(state.diagnosis, tr)
     if warnings:
         widgets.append(NoticeCard(warnings, heading=wording.warning_heading(state.diagnosis, tr)))
-    widgets.append(_heading(tr("Most likely findings")))
+    if unexcluded := wording.exclusion_note(state.diagnosis, tr):
+        widgets.append(Doubt(text=unexcluded))
+    widgets.append(_heading(tr("Highest probabilities")))
     widgets += [RankedCard(**asdict(row)) for row in wording.ranked_rows(state.diagnosis, tr)]
-    note = wording.box_note(state.diagnosis, tr)
-    for text in [note, tr("Anything but the 13 findings FirstRay knows is not assessed.")]:
-        if text:
-            widgets.append(_aside(text))
+    widgets += [Text(text=note) for note in wording.state_notes(state.diagnosis, tr)]
+    asides = [
+        wording.box_note(state.diagnosis, tr),
+        tr("Anything but the 13 findings FirstRay knows is not assessed."),
+        wording.population_note(state.diagnosis, tr),
+    ]
+    widgets += [_aside(text) for text in asides if text]
     return widgets
 
 
-def _refusal(state: Refused, tr: Translator, read_anyway: Callable[[], None]) -> list[Widget]:
+def _refusal(
+    state: Refused, tr: Translator, read_anyway: Callable[[], None], read_corrected: Callable[[], None]
+) -> list[Widget]:
     notice = wording.problem_notice(state.problem, tr)
-    widgets: list[Widget] = [NoticeCard([notice], heading=tr("Not read"), large=True)]
+    widgets: list[Widget] = [NoticeCard([notice], heading=tr("Not read"), large=True), *_corrected(state, tr)]
     widgets.append(_aside(tr("Code: {code}", code=state.problem.code)))
+    offer = wording.correction_offer(state.diagnosis, tr)
+    if offer:
+        correct = ActionTouch(text=offer)
+        correct.bind(on_release=lambda _: read_corrected())
+        widgets.append(correct)
     if state.problem.overridable:
         button = Touch(text=tr("Read it all the same"), height=sp(72))
         button.bind(on_release=lambda _: read_anyway())
         widgets.append(button)
     return widgets
+
+
+def _corrected(state: Shown | Refused, tr: Translator) -> list[Widget]:
+    note = wording.correction_note(state.diagnosis, tr)
+    return [NoticeCard([note], heading=tr("Not as received"))] if note else []
 
 
 def _heading(text: str) -> Widget:

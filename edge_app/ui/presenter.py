@@ -53,7 +53,7 @@ class Shown:
 
     Attributes:
         path: the file.
-        radiograph: what was decoded from it.
+        radiograph: what was decoded from it, corrected where that was asked for.
         diagnosis: its probabilities are never empty.
         picture: RGB, the radiograph with its boxes, labelled in ``language``.
         language: ``"en"`` or ``"ko"``.
@@ -98,6 +98,7 @@ class Event(StrEnum):
     READY = "ready"
     OPEN = "open"
     OVERRIDE = "override"
+    CORRECT = "correct"
     ACCEPT = "accept"
     REFUSE = "refuse"
     FAIL = "fail"
@@ -117,6 +118,7 @@ TRANSITIONS: Final[dict[tuple[type[State], Event], type[State]]] = {
     (Shown, Event.REDRAW): Shown,
     (Refused, Event.OPEN): Reading,
     (Refused, Event.OVERRIDE): Reading,
+    (Refused, Event.CORRECT): Reading,
     (Refused, Event.REDRAW): Refused,
     (Failed, Event.OPEN): Reading,
 }
@@ -184,6 +186,24 @@ class ResultPresenter:
         started = time.perf_counter()
         self._move(Event.OVERRIDE, Reading(refused.path))
         self._submit(refused.path, lambda: self._read(refused.path, refused.radiograph, True, started))
+
+    def read_corrected(self) -> None:
+        """Turn or invert a refused radiograph as the gate offers and judge it again; ignored where nothing is offered.
+
+        What the gate still refuses then stays refused.
+        """
+        refused = self._state
+        if not isinstance(refused, Refused):
+            return
+        correction = refused.diagnosis.verdict.correction
+        if correction is None:
+            return
+        started = time.perf_counter()
+        self._move(Event.CORRECT, Reading(refused.path))
+        self._submit(
+            refused.path,
+            lambda: self._read(refused.path, refused.radiograph.corrected(correction), False, started),
+        )
 
     def set_language(self, language: Language) -> None:
         """Change the language of the picture's labels, and draw a picture that is shown again."""

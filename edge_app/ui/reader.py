@@ -8,6 +8,7 @@ from PIL import Image
 
 from shared.diagnosis import Diagnoser, Diagnosis
 from shared.overlay import Language, draw
+from shared.prevalence import SitePrevalence
 from shared.radiograph import Radiograph, load_radiograph, warm_up
 from shared.release import default_release, load_release
 
@@ -20,10 +21,12 @@ class Reader:
 
     Args:
         release: folder of the release; None means the installed one.
+        prevalence: states probabilities at a site's own prevalences; None means at the release's.
     """
 
-    def __init__(self, release: Path | None) -> None:
+    def __init__(self, release: Path | None, prevalence: SitePrevalence | None = None) -> None:
         self._folder = release
+        self._prevalence = prevalence
         self._diagnoser: Diagnoser | None = None
 
     def warm_up(self) -> None:
@@ -53,5 +56,6 @@ class Reader:
 
     def _models(self) -> Diagnoser:
         if self._diagnoser is None:
-            self._diagnoser = Diagnoser(load_release(self._folder or default_release()))
+            release = load_release(self._folder or default_release())
+            self._diagnoser = Diagnoser(release, prevalence=self._prevalence)
         return self._diagnoser

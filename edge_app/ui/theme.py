@@ -31,6 +31,8 @@ URGENT: Final = rgb("#ff5c5c")
 URGENT_GROUND: Final = rgb("#8f0000")
 WARNING: Final = rgb("#ffb84d")
 BOX: Final = rgb("#ff3030")
+STATE: Final = {"likely": TEXT, "uncertain": WARNING, "unlikely": MUTED}
+"""Colour of a finding's state, beside its mark and its word; a likely finding that is urgent is :data:`URGENT`."""
 
 TARGET: Final = 56
 ACTION_HEIGHT: Final = 84

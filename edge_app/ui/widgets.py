@@ -39,8 +39,23 @@ class RankedCard(BoxLayout):
     name = StringProperty()
     percent = StringProperty()
     fraction = NumericProperty()
+    state = StringProperty()
+    state_word = StringProperty()
     explanation = StringProperty()
     urgent = BooleanProperty(False)
+
+
+class StateMark(Widget):
+    """The state of a finding as a shape, told apart without its colour: up, a question, down."""
+
+    state = StringProperty()
+    color = ColorProperty(theme.TEXT)
+
+
+class Doubt(BoxLayout):
+    """A line that names what is not excluded."""
+
+    text = StringProperty()
 
 
 class NoticeCard(BoxLayout):

@@ -11,18 +11,22 @@ from typing import Final
 
 from shared.errors import FirstRayError
 from shared.fonts import BOLD, REGULAR
+from shared.prevalence import SitePrevalence
 
 VISIBLE_DRIVERS: Final = "x11,wayland,kmsdrm"
 """Where SDL may open the window. Left alone it would end with an invisible one where there is no display."""
 
 
-def run_window(release: Path | None, files: list[Path], language: str) -> None:
+def run_window(
+    release: Path | None, files: list[Path], language: str, prevalence: SitePrevalence | None = None
+) -> None:
     """Show the reading window until it is closed.
 
     Args:
         release: folder of the model release; None means the installed one.
         files: radiographs to read at once; the first is opened, the others can be stepped through.
         language: ``"en"`` or ``"ko"``; can be switched in the window.
+        prevalence: states probabilities at a site's own prevalences instead of the release's.
 
     Raises:
         FirstRayError: ``no_display`` where no window can be opened.
@@ -39,7 +43,7 @@ def run_window(release: Path | None, files: list[Path], language: str) -> None:
             )
         from edge_app.ui.app import ReaderApp
 
-        ReaderApp(release, files, language).run()
+        ReaderApp(release, files, language, prevalence).run()
 
 
 def _configure_kivy(scratch: str) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from edge_app.ui.folder import Entry, readable
 from edge_app.ui.i18n import Translator
 from edge_app.ui.presenter import Failed, Idle, Reading, Refused, Shown, Starting, State
+from shared.calibration import State as FindingState
 from shared.diagnosis import Diagnosis
 from shared.findings import BY_KEY, Urgency
 from shared.quality import Problem, explain
@@ -23,11 +25,17 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class RankedRow:
-    """One of the three most likely findings; ``fraction`` is its probability, 0..1."""
+    """One of the three most likely findings.
+
+    ``fraction`` is its probability, 0..1; ``state`` is a value of :class:`shared.calibration.State`, which the card
+    shows as a mark and a colour beside ``state_word``.
+    """
 
     name: str
     percent: str
     fraction: float
+    state: str
+    state_word: str
     explanation: str
     urgent: bool
 
@@ -48,6 +56,8 @@ def ranked_rows(diagnosis: Diagnosis, tr: Translator) -> list[RankedRow]:
             tr.finding(ranked.finding),
             percent(ranked.probability),
             ranked.probability,
+            diagnosis.states[ranked.finding].value,
+            state_word(diagnosis.states[ranked.finding], tr),
             tr.explanation(ranked.finding),
             ranked.finding in diagnosis.urgent,
         )
@@ -55,11 +65,62 @@ def ranked_rows(diagnosis: Diagnosis, tr: Translator) -> list[RankedRow]:
     ]
 
 
+def state_word(state: FindingState, tr: Translator) -> str:
+    """What may be said of a finding, in a word or two.
+
+    A rare finding is flagged at a probability of a few per cent, which nobody would call likely: it is suspected.
+    """
+    match state:
+        case FindingState.LIKELY:
+            return tr("Suspected")
+        case FindingState.UNCERTAIN:
+            return tr("Uncertain")
+        case FindingState.UNLIKELY:
+            return tr("Unlikely")
+        case FindingState.NOT_ASSESSED:
+            return tr("Not assessed")
+
+
+def exclusion_note(diagnosis: Diagnosis, tr: Translator) -> str:
+    """Names what may kill within minutes and is neither likely nor unlikely; empty where there is no such finding."""
+    if not diagnosis.cannot_exclude:
+        return ""
+    return tr("Cannot be excluded: {findings}", findings=_names(diagnosis.cannot_exclude, tr))
+
+
+def state_notes(diagnosis: Diagnosis, tr: Translator) -> list[str]:
+    """What the cards do not say: what else is suspected, what is uncertain and what was not assessed at all."""
+    shown = {ranked.finding for ranked in diagnosis.top3}
+    groups = {
+        state: _names((key for key, value in diagnosis.states.items() if value is state and key not in shown), tr)
+        for state in FindingState
+    }
+    notes = []
+    if groups[FindingState.LIKELY]:
+        notes.append(tr("Also suspected: {findings}", findings=groups[FindingState.LIKELY]))
+    if groups[FindingState.NOT_ASSESSED]:
+        notes.append(
+            tr("Not assessed: {findings} (cannot be told reliably)", findings=groups[FindingState.NOT_ASSESSED])
+        )
+    if groups[FindingState.UNCERTAIN]:
+        notes.append(tr("Also uncertain: {findings}", findings=groups[FindingState.UNCERTAIN]))
+    return notes
+
+
+def population_note(diagnosis: Diagnosis, tr: Translator) -> str:
+    """For which patients the probabilities hold."""
+    return tr("Probabilities for the population of {population}.", population=diagnosis.prevalence)
+
+
+def _names(keys: Iterable[str], tr: Translator) -> str:
+    return ", ".join(tr.finding(key) for key in keys)
+
+
 def urgent_banner(diagnosis: Diagnosis, tr: Translator) -> Notice | None:
     """The banner over everything else, or None where nothing is urgent."""
     if not diagnosis.urgent:
         return None
-    names = ", ".join(tr.finding(key) for key in diagnosis.urgent)
+    names = _names(diagnosis.urgent, tr)
     immediate = any(BY_KEY[key].urgency is Urgency.IMMEDIATE for key in diagnosis.urgent)
     action = (
         tr("Check the patient and tell the ER now.") if immediate else tr("Needs treatment on arrival. Tell the ER.")
@@ -82,6 +143,26 @@ def warning_heading(diagnosis: Diagnosis, tr: Translator) -> str:
     if diagnosis.verdict.accepted:
         return tr("Image quality")
     return tr("Read on request although the quality is too low")
+
+
+def correction_offer(diagnosis: Diagnosis, tr: Translator) -> str:
+    """What the button says that corrects a refused radiograph and reads it; empty where nothing is offered."""
+    offered = diagnosis.verdict.correction
+    if not diagnosis.refused or offered is None:
+        return ""
+    if offered.quarter_turns and offered.invert:
+        return tr("Turn upright, invert and read")
+    return tr("Turn upright and read") if offered.quarter_turns else tr("Invert and read")
+
+
+def correction_note(diagnosis: Diagnosis, tr: Translator) -> Notice | None:
+    """Said beside a result of a corrected radiograph; None where it was read as it came."""
+    if diagnosis.correction is None:
+        return None
+    return Notice(
+        tr("The image was corrected on request: {correction}.", correction=diagnosis.correction.describe(tr.language)),
+        tr("Boxes lie on the corrected image."),
+    )
 
 
 def failure(failed: Failed, tr: Translator) -> Notice:

@@ -11,7 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from shared.correction import Correction
 from shared.findings import KEYS
+from shared.overlay import NOTE_GROUND
+from shared.radiograph import load_radiograph
 from shared.release import MANIFEST, default_release
 from shared.runtime import available
 
@@ -35,8 +38,14 @@ def test_a_chest_radiograph_gets_the_whole_contract(chest: Path, tmp_path: Path)
     assert record["status"] == "ok"
     assert tuple(record["probabilities"]) == KEYS
     assert all(0 < p < 1 for p in record["probabilities"].values())
-    expected = sorted(record["probabilities"].items(), key=lambda item: -item[1])[:3]
+    assert tuple(record["states"]) == KEYS
+    assessed = {key: p for key, p in record["probabilities"].items() if record["states"][key] != "not_assessed"}
+    expected = sorted(assessed.items(), key=lambda item: -item[1])[:3]
     assert [(top["finding"], top["probability"]) for top in record["top3"]] == expected
+    assert {key for key in ("Pneumothorax", "Edema") if record["states"][key] in ("uncertain", "not_assessed")} == set(
+        record["cannot_exclude"]
+    )
+    assert record["prevalence"] == "NIH ChestX-ray14"
     assert record["boxes"]
     for box in record["boxes"]:
         assert set(box) == {"finding", "score", "x", "y", "w", "h", "source"}
@@ -93,6 +102,32 @@ def test_legs_are_refused_with_a_reason_and_read_only_by_force(legs: Path):
     assert len(forced["probabilities"]) == 13
 
 
+def test_an_inverted_and_turned_radiograph_is_offered_a_correction_and_read_with_it(
+    chest: Path, legs: Path, tmp_path: Path
+):
+    right = load_radiograph(chest)
+    wrong = tmp_path / "wrong.png"
+    Image.fromarray(Correction(quarter_turns=3, invert=True).apply(right.pixels)).save(wrong)
+    (refused,), code = records(wrong)
+    assert (refused["status"], refused["code"], code) == ("refused", "inverted", 0)
+    assert refused["correction_offered"] == {"quarter_turns": 1, "invert": True}
+    assert refused["correction"] is None
+    assert "With --correct it is read turned 90° anticlockwise and black and white swapped" in refused["message"]
+
+    (upright, read, other), code = records(chest, wrong, legs, "--correct", "--out", tmp_path)
+    assert code == 0
+    assert (upright["correction"], read["correction"]) == (None, {"quarter_turns": 1, "invert": True})
+    assert read["probabilities"] == upright["probabilities"]
+    assert read["boxes"] == upright["boxes"]
+    assert (other["status"], other["correction"]) == ("refused", None), "what is no chest is not turned until it passes"
+    with Image.open(read["image"]) as image, Image.open(upright["image"]) as plain:
+        assert image.size == plain.size == (1841, 1955)
+        note = np.abs(np.asarray(image, int) - NOTE_GROUND).max(axis=2) < 12
+        assert note[-60:, :400].mean() > 0.3
+        assert not (np.abs(np.asarray(plain, int) - NOTE_GROUND).max(axis=2) < 12)[-60:, :400].any()
+    assert "not as received, turned 90° anticlockwise" in firstray("diagnose", wrong, "--correct", COLUMNS="200").stdout
+
+
 def test_one_bad_file_never_stops_the_others_and_order_is_kept(chest: Path, legs: Path, tmp_path: Path):
     pdf = tmp_path / "report.dcm"
     pdf.write_bytes(b"%PDF-1.7\n" + b"0" * 5000)
@@ -141,9 +176,29 @@ def test_a_person_gets_a_table_and_the_path_of_the_boxed_image(chest: Path, legs
     done = firstray("diagnose", chest, legs, "--out", tmp_path, COLUMNS="160")
     assert done.returncode == 0
     assert "probability" in done.stdout
+    assert "population of NIH ChestX-ray14" in done.stdout
     assert "Research use only" in done.stdout
     assert "refused (not_a_chest_radiograph)" in done.stdout
     assert len(list(tmp_path.glob("RG1_UNCR-*.jpg"))) == 1
+
+
+def test_a_site_states_probabilities_at_its_own_prevalences(chest: Path, tmp_path: Path):
+    site = tmp_path / "site.toml"
+    site.write_text('name = "Our ambulances"\n[prevalence]\nPneumothorax = 0.001\nEffusion = 0.4\n')
+    (usual,), _ = records(chest)
+    for (moved,), _ in [records(chest, "--prevalence", site), records(chest, FIRSTRAY_PREVALENCE=str(site))]:
+        assert moved["prevalence"] == "Our ambulances"
+        assert moved["states"] == usual["states"]
+        probabilities = moved["probabilities"]
+        assert probabilities["Pneumothorax"] < usual["probabilities"]["Pneumothorax"]
+        assert probabilities["Effusion"] > usual["probabilities"]["Effusion"]
+        assert probabilities["Mass"] == usual["probabilities"]["Mass"]
+        assert moved["boxes"] == usual["boxes"]
+    site.write_text('name = "Our ambulances"\n[prevalence]\nHernia = 0.1\n')
+    done = firstray("diagnose", chest, "--prevalence", site)
+    assert done.returncode == 2
+    assert "prevalence_invalid" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(

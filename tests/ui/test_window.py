@@ -12,10 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from edge_app.ui import theme
 from edge_app.ui.i18n import Translator
+from shared.correction import Correction
 from shared.diagnosis import Diagnoser, Diagnosis
+from shared.overlay import NOTE_GROUND
 from shared.radiograph import load_radiograph
 from shared.release import default_release, load_release
 from tests.ui.screen import Pixels, Screen, mask, runs, wait_until
@@ -25,9 +28,12 @@ Start = Callable[..., Screen]
 HEADER_BOTTOM = 72
 IMAGE_RIGHT = 808
 IMAGE_BOTTOM = 720
+PANEL_BOTTOM = 660
 ZOOM_COLUMN = 745
-"""On a screen of 1280 x 800: the image's right edge, beyond which the panel begins, and a column through the zoom
-buttons, left of their text."""
+"""On a screen of 1280 x 800: the image's right edge, beyond which the panel begins, the panel's lower end, and a column
+through the zoom buttons, left of their text."""
+BAR_LEFT = 1010
+"""A column between the words and the bars of the cards."""
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +87,11 @@ def tap_language(screen: Screen) -> None:
     screen.tap((start + end) / 2, HEADER_BOTTOM / 2)
 
 
+def panel_actions(pixels: Pixels) -> list[tuple[int, int]]:
+    """Top and bottom of the large buttons beside the image, above the one that opens a file."""
+    return runs(mask(pixels[:PANEL_BOTTOM, IMAGE_RIGHT:], theme.ACTION).sum(axis=1) > 200, shortest=48)
+
+
 def red_pixels(pixels: Pixels) -> int:
     """Pixels of boxes on the image: far redder than anything grey."""
     image = pixels[HEADER_BOTTOM:IMAGE_BOTTOM, :IMAGE_RIGHT].astype(np.int16)
@@ -96,10 +107,10 @@ def image_difference(one: Pixels, other: Pixels) -> float:
 
 def bar_lengths(pixels: Pixels) -> list[float]:
     """How far each probability bar is filled, 0..1, from top to bottom."""
-    panel = pixels[:, IMAGE_RIGHT:]
+    panel = pixels[:, BAR_LEFT:]
     filled = mask(panel, theme.BAR) | mask(panel, theme.URGENT)
     empty = mask(panel, theme.TRACK)
-    thick = runs((filled | empty).sum(axis=1) > 300, shortest=8)
+    thick = runs((filled | empty).sum(axis=1) > 180, shortest=8)
     return [float(filled[(a + b) // 2].sum() / (filled | empty)[(a + b) // 2].sum()) for a, b in thick]
 
 
@@ -165,6 +176,23 @@ def test_the_image_zooms_and_fits_again(start: Start, home: Path, expected: Diag
 
     screen.tap(ZOOM_COLUMN, HEADER_BOTTOM + sum(fit) / 2)
     screen.wait_for_pixels(lambda seen: image_difference(seen, fitted) == 0, "the whole image")
+
+
+def test_a_radiograph_upside_down_is_refused_and_read_after_a_tap_that_turns_it(
+    start: Start, home: Path, chest: Path, expected: Diagnosis
+) -> None:
+    turned = load_radiograph(chest).corrected(Correction(quarter_turns=2)).pixels
+    Image.fromarray(turned).save(home / "turned.png")
+    screen = start(str(home / "turned.png"))
+    screen.wait_for_title("FirstRay – refused (rotated_180)")
+    pixels = screen.wait_for_pixels(lambda seen: bool(panel_actions(seen)), "the button that turns it")
+    assert red_pixels(pixels) == 0
+    ((top, bottom),) = panel_actions(pixels)
+    screen.tap((IMAGE_RIGHT + 1280) / 2, (top + bottom) / 2)
+    screen.wait_for_title(f"FirstRay – result: {names(expected, 'en')}")
+    corrected = screen.wait_for_pixels(lambda seen: red_pixels(seen) > 500, "the boxes")
+    assert mask(corrected[:IMAGE_BOTTOM, :IMAGE_RIGHT], tuple(part / 255 for part in NOTE_GROUND)).sum() > 200
+    assert mask(corrected[:, IMAGE_RIGHT:], theme.WARNING).sum() > 100, "the panel says that it was corrected"
 
 
 def test_several_files_are_stepped_through(start: Start, home: Path, expected: Diagnosis) -> None:

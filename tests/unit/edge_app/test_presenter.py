@@ -22,10 +22,11 @@ from edge_app.ui.presenter import (
     Starting,
     State,
 )
+from shared.calibration import State as FindingState
 from shared.diagnosis import Diagnosis, Ranked
 from shared.errors import RadiographError, ReleaseError
 from shared.findings import KEYS
-from shared.quality import MESSAGES, NOT_OVERRIDABLE, Problem, Severity, Verdict
+from shared.quality import CORRECTIONS, MESSAGES, NOT_OVERRIDABLE, Problem, Severity, Verdict
 from shared.radiograph import Radiograph, View
 
 SECONDS = 20.0
@@ -43,16 +44,23 @@ def diagnosis(sha256: str, refused_for: str | None = None, forced: bool = False)
         overridable = refused_for not in NOT_OVERRIDABLE
         problems = (
             Problem(
-                code=refused_for, severity=Severity.REFUSE, message=message, action=action, overridable=overridable
+                code=refused_for,
+                severity=Severity.REFUSE,
+                message=message,
+                action=action,
+                overridable=overridable,
+                correction=CORRECTIONS.get(refused_for),
             ),
         )
     read = refused_for is None or forced
     return Diagnosis(
         probabilities=dict.fromkeys(KEYS, 0.1) if read else {},
+        states=dict.fromkeys(KEYS, FindingState.UNCERTAIN) if read else {},
         top3=tuple(Ranked(finding=key, probability=0.1) for key in KEYS[:3]) if read else (),
         boxes=(),
         verdict=Verdict(problems=problems, scores={}),
         urgent=(),
+        prevalence="NIH ChestX-ray14",
         release="test",
         precision="int8",
         runtime="litert",
@@ -66,7 +74,7 @@ class Rig:
     """A presenter with hand-made work: a file's name decides what becomes of it.
 
     ``slow*`` waits until ``release`` is set; ``broken*`` does not decode; ``bug*`` raises what nobody expected;
-    ``dark*`` and ``leg*`` are refused.
+    ``dark*`` and ``leg*`` are refused, ``turn*`` too until it is corrected; ``both*`` is inverted and too dark.
     """
 
     warm_up: Callable[[], None] = lambda: None
@@ -100,8 +108,13 @@ class Rig:
         return radiograph(path.name)
 
     def diagnose(self, taken: Radiograph, force: bool) -> Diagnosis:
-        reason = {"dark": "over_exposed", "legs": "not_a_chest_radiograph"}.get(taken.sha256[:4])
-        return diagnosis(taken.sha256, reason, force)
+        reasons = {"dark": "over_exposed", "legs": "not_a_chest_radiograph"}
+        if taken.correction is None:
+            reasons |= {"turn": "rotated_180", "both": "inverted"}
+        else:
+            reasons |= {"both": "over_exposed"}
+        read = diagnosis(taken.sha256, reasons.get(taken.sha256[:4]), force)
+        return read.model_copy(update={"correction": taken.correction})
 
     def draw(self, taken: Radiograph, result: Diagnosis, language: str) -> Image.Image:
         self.drawn.append(language)
@@ -229,6 +242,37 @@ def test_reading_anyway_means_nothing_where_nothing_was_refused(rig: Rig) -> Non
     shown = rig.opened("good.dcm")
     rig.presenter.read_anyway()
     assert rig.presenter.state is shown
+
+
+def test_a_radiograph_upside_down_is_read_once_it_is_turned_on_request(rig: Rig) -> None:
+    refused = rig.opened("turned.dcm")
+    assert isinstance(refused, Refused)
+    rig.presenter.read_corrected()
+    assert rig.presenter.state == Reading(Path("turned.dcm"))
+    shown = rig.deliver()
+    assert isinstance(shown, Shown)
+    assert shown.diagnosis.correction == CORRECTIONS["rotated_180"]
+    assert shown.radiograph.correction == CORRECTIONS["rotated_180"]
+    assert shown.diagnosis.verdict.reason is None
+    assert refused.radiograph.correction is None
+    assert rig.decoded == ["turned.dcm"]
+
+
+def test_what_is_refused_after_its_correction_stays_refused(rig: Rig) -> None:
+    rig.opened("both.dcm")
+    rig.presenter.read_corrected()
+    still = rig.deliver()
+    assert isinstance(still, Refused)
+    assert (still.problem.code, still.diagnosis.correction) == ("over_exposed", CORRECTIONS["inverted"])
+    rig.presenter.read_corrected()
+    assert rig.presenter.state is still, "nothing more is offered"
+
+
+@pytest.mark.parametrize("name", ["dark.dcm", "legs.dcm", "good.dcm"])
+def test_a_correction_that_was_not_offered_does_nothing(rig: Rig, name: str) -> None:
+    state = rig.opened(name)
+    rig.presenter.read_corrected()
+    assert rig.presenter.state is state
 
 
 @pytest.mark.parametrize("name", ["good.dcm", "dark.dcm"])

@@ -13,10 +13,12 @@ from edge_app.ui import wording
 from edge_app.ui.i18n import LOCALE, Translator
 from edge_app.ui.presenter import Failed, Idle, Reading, Refused, Shown, Starting
 from shared.boxes import Box
+from shared.calibration import State
+from shared.correction import Correction
 from shared.diagnosis import Diagnosis, Ranked
 from shared.errors import RadiographError
 from shared.findings import KEYS
-from shared.quality import MESSAGES, Problem, Severity, Verdict
+from shared.quality import CORRECTIONS, MESSAGES, Problem, Severity, Verdict
 from shared.radiograph import ERRORS
 
 ROOT = Path(edge_app.__file__).parent
@@ -32,6 +34,7 @@ def problem(code: str, severity: Severity) -> Problem:
 def diagnosis(**changes: object) -> Diagnosis:
     values: dict[str, object] = {
         "probabilities": dict.fromkeys(KEYS, 0.05),
+        "states": dict.fromkeys(KEYS, State.UNLIKELY) | {"Pneumothorax": State.LIKELY, "Mass": State.UNCERTAIN},
         "top3": (
             Ranked(finding="Pneumothorax", probability=0.874),
             Ranked(finding="Mass", probability=0.12),
@@ -40,6 +43,7 @@ def diagnosis(**changes: object) -> Diagnosis:
         "boxes": (Box(finding="Mass", score=0.5, x=0.1, y=0.1, w=0.2, h=0.2, source="detector"),),
         "verdict": Verdict(problems=(), scores={}),
         "urgent": ("Pneumothorax",),
+        "prevalence": "NIH ChestX-ray14",
         "release": "r1",
         "precision": "int8",
         "runtime": "litert",
@@ -76,6 +80,39 @@ def test_the_three_findings_are_named_and_explained_in_the_chosen_language() -> 
     assert korean[0].explanation.startswith("폐 주위에")
 
 
+def test_a_state_is_said_in_words_and_a_rare_finding_is_suspected_rather_than_likely() -> None:
+    rows = wording.ranked_rows(diagnosis(), EN)
+    assert [(row.state, row.state_word) for row in rows] == [
+        ("likely", "Suspected"),
+        ("uncertain", "Uncertain"),
+        ("unlikely", "Unlikely"),
+    ]
+    assert [row.state_word for row in wording.ranked_rows(diagnosis(), KO)] == ["의심됨", "불확실", "가능성 낮음"]
+
+
+def test_what_the_cards_do_not_show_is_named_with_what_was_not_assessed() -> None:
+    states = diagnosis().states | {"Effusion": State.LIKELY, "Fibrosis": State.UNCERTAIN, "Nodule": State.NOT_ASSESSED}
+    mixed = diagnosis(states=states)
+    assert wording.state_notes(mixed, EN) == [
+        "Also suspected: Pleural effusion",
+        "Not assessed: Lung nodule (cannot be told reliably)",
+        "Also uncertain: Pulmonary fibrosis",
+    ]
+    assert wording.state_notes(mixed, KO)[1].startswith("평가하지 않음: 폐결절")
+    assert wording.state_notes(diagnosis(), EN) == []
+
+
+def test_what_may_kill_within_minutes_is_named_unless_it_is_suspected_or_unlikely() -> None:
+    states = dict.fromkeys(KEYS, State.UNCERTAIN) | {"Edema": State.NOT_ASSESSED}
+    assert wording.exclusion_note(diagnosis(states=states), EN) == "Cannot be excluded: Pneumothorax, Pulmonary edema"
+    assert wording.exclusion_note(diagnosis(states=states), KO) == "배제할 수 없음: 기흉, 폐부종"
+    assert wording.exclusion_note(diagnosis(), EN) == ""
+
+
+def test_probabilities_name_their_population() -> None:
+    assert wording.population_note(diagnosis(prevalence="{Site}"), EN) == "Probabilities for the population of {Site}."
+
+
 def test_an_urgent_finding_is_called_out_with_what_to_do() -> None:
     banner = wording.urgent_banner(diagnosis(urgent=("Pneumothorax", "Effusion")), EN)
     assert banner == wording.Notice("Urgent: Pneumothorax, Pleural effusion", "Check the patient and tell the ER now.")
@@ -97,6 +134,35 @@ def test_warnings_stay_with_a_result_and_an_overruled_refusal_is_named_as_one() 
     assert wording.warnings(warned, KO)[0].message.startswith("폐의 일부가")
     assert wording.warning_heading(warned, EN) == "Image quality"
     assert wording.warning_heading(overruled, EN) == "Read on request although the quality is too low"
+
+
+@pytest.mark.parametrize(
+    ("codes", "english", "korean"),
+    [
+        (["rotated_90"], "Turn upright and read", "바로 세워 판독하기"),
+        (["inverted"], "Invert and read", "흑백 되돌려 판독하기"),
+        (["inverted", "rotated_180"], "Turn upright, invert and read", "바로 세우고 흑백 되돌려 판독하기"),
+        (["over_exposed"], "", ""),
+        (["not_a_chest_radiograph"], "", ""),
+    ],
+)
+def test_the_button_says_how_the_image_would_be_corrected(codes: list[str], english: str, korean: str) -> None:
+    problems = tuple(
+        problem(code, Severity.REFUSE).model_copy(update={"correction": CORRECTIONS.get(code)}) for code in codes
+    )
+    refused = diagnosis(verdict=Verdict(problems=problems, scores={}), probabilities={})
+    assert wording.correction_offer(refused, EN) == english
+    assert wording.correction_offer(refused, KO) == korean
+
+
+def test_a_corrected_image_is_never_shown_as_the_one_received() -> None:
+    corrected = diagnosis(correction=Correction(quarter_turns=3, invert=True))
+    english, korean = (wording.correction_note(corrected, tr) for tr in (EN, KO))
+    assert english is not None
+    assert korean is not None
+    assert english.message.endswith("on request: turned 90° clockwise and black and white swapped.")
+    assert "시계 방향으로 90도 회전, 흑백 반전" in korean.message
+    assert wording.correction_note(diagnosis(), EN) is None
 
 
 def test_an_error_without_a_translation_is_shown_in_english_rather_than_not_at_all() -> None:

@@ -4,7 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.activation import connected, region
+from shared.activation import connected, region, weighed
+from shared.boxes import Detections
+from shared.findings import KEYS
 from shared.preprocess import Letterbox
 
 
@@ -38,3 +40,39 @@ def test_a_flat_map_says_everywhere():
 def test_parts_that_touch_only_at_a_corner_are_apart():
     mask = np.array([[1, 0, 1], [0, 1, 1], [1, 0, 0]], bool)
     assert connected(mask, (1, 1)).sum() == 3
+
+
+def detections(*rows: tuple[str, float, float, float]) -> Detections:
+    """Small boxes of findings around centres (x, y), with scores."""
+    corners = [[x - 0.05, y - 0.05, x + 0.05, y + 0.05] for _, x, y, _ in rows]
+    finding = np.array([KEYS.index(key) for key, *_ in rows], np.int64)
+    score = np.array([score for *_, score in rows], np.float32)
+    return Detections(np.array(corners, np.float32).reshape(-1, 4), finding, score)
+
+
+def test_of_two_boxes_alike_the_one_on_the_strong_spot_wins():
+    maps = np.zeros((13, 10, 10), np.float32)
+    maps[KEYS.index("Mass"), 2, 7] = 6
+    square = Letterbox.fit(200, 100, 320)  # the radiograph covers rows 80 to 240: the spot is 1/8 of its height down
+    found = weighed(detections(("Mass", 0.3, 0.8, 0.2), ("Mass", 0.75, 0.0, 0.2)), maps, square)
+    assert found.corners[0, 0] > 0.6
+    assert found.score[0] > 0.2 > found.score[1]
+
+
+def test_boxes_of_a_finding_the_film_shows_gain_and_no_score_leaves_its_range():
+    maps = np.zeros((13, 10, 10), np.float32)
+    maps[KEYS.index("Effusion")] = 3
+    maps[KEYS.index("Fibrosis")] = -5
+    square = Letterbox.fit(300, 300, 320)
+    rows = [
+        ("Effusion", 0.5, 0.5, 0.3),
+        ("Fibrosis", 0.5, 0.5, 0.3),
+        ("Mass", 0.99, 0.01, 0.0),
+        ("Mass", 0.5, 0.5, 1.0),
+    ]
+    found = weighed(detections(*rows), maps, square)
+    by_key = dict(zip([KEYS[number] for number in found.finding], found.score, strict=True))
+    assert by_key["Effusion"] > 0.3 > by_key["Fibrosis"]
+    assert ((found.score >= 0) & (found.score <= 1)).all()
+    assert (np.diff(found.score) <= 0).all()
+    assert len(weighed(Detections.none(), maps, square).score) == 0

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from shared.calibration import NIH_PREVALENCE, Calibration, FindingCalibration, move_prevalence, sigmoid
+from shared.calibration import NIH_PREVALENCE, Calibration, FindingCalibration, State, move_prevalence, sigmoid
 from shared.findings import KEYS
 
 
@@ -14,7 +14,8 @@ def expit(logit: np.ndarray | float) -> np.ndarray | float:
 
 
 def calibration(**changes: float) -> FindingCalibration:
-    values = {"slope": 1.2, "intercept": -0.4, "prevalence": 0.3, "threshold": 0.5, "box_threshold": 0.2}
+    values = {"slope": 1.2, "intercept": -0.4, "prevalence": 0.3, "threshold": 0.5, "rule_out": 0.1}
+    values["box_threshold"] = 0.2
     return FindingCalibration(**(values | changes))
 
 
@@ -51,6 +52,48 @@ def test_moving_the_prevalence_shifts_the_odds_by_exactly_that_much_and_keeps_th
     back = move_prevalence(after, 0.3)
     assert back.intercept == pytest.approx(before.intercept)
     assert back.threshold == pytest.approx(before.threshold)
+
+
+@pytest.mark.parametrize(
+    ("probability", "rule_out", "threshold", "state"),
+    [
+        (0.50, 0.1, 0.5, State.LIKELY),
+        (0.49, 0.1, 0.5, State.UNCERTAIN),
+        (0.10, 0.1, 0.5, State.UNCERTAIN),
+        (0.09, 0.1, 0.5, State.UNLIKELY),
+        (0.49, 0.6, 0.5, State.UNLIKELY),
+        (0.55, 0.6, 0.5, State.LIKELY),
+        (0.00, 0.0, 0.5, State.UNCERTAIN),
+    ],
+)
+def test_a_finding_is_likely_uncertain_or_unlikely(probability: float, rule_out: float, threshold: float, state: State):
+    """Thresholds that cross leave no uncertain zone; a rule-out threshold of 0 never calls anything unlikely."""
+    assert calibration(rule_out=rule_out, threshold=threshold).state(probability) is state
+
+
+def test_what_is_not_assessed_is_never_called_likely_or_unlikely():
+    unreliable = calibration(assessed=False)
+    assert {unreliable.state(p) for p in (0.0, 0.3, 1.0)} == {State.NOT_ASSESSED}
+
+
+def test_a_manifest_from_before_the_states_calls_nothing_unlikely():
+    old = {"slope": 1, "intercept": 0, "prevalence": 0.1, "threshold": 0.5, "box_threshold": 0.3}
+    finding = FindingCalibration.model_validate(old)
+    assert {finding.state(p) for p in (0.0, 0.2, 0.49)} == {State.UNCERTAIN}
+
+
+def test_a_sites_prevalences_change_the_probabilities_and_never_a_state():
+    whole = Calibration(findings={key: calibration() for key in KEYS}, operating_point="x", population="y")
+    moved = whole.at({"Mass": 0.01, "Edema": 0.6})
+    assert moved.findings["Nodule"] == whole.findings["Nodule"]
+    assert (moved.findings["Mass"].prevalence, moved.findings["Edema"].prevalence) == (0.01, 0.6)
+    for logit in np.linspace(-5, 5, 101):
+        before, after = (
+            dict(zip(KEYS, c.probabilities(np.full(13, logit)).tolist(), strict=True)) for c in (whole, moved)
+        )
+        assert after["Mass"] < before["Mass"]
+        assert after["Edema"] > before["Edema"]
+        assert whole.states(before) == moved.states(after)
 
 
 def test_the_prevalences_are_those_of_the_official_table():
