@@ -1,76 +1,95 @@
-"""The model card of a release, written from its manifest and figures (Mitchell et al., FAT* 2019)."""
+"""The model card of a release, written from its evaluation (Mitchell et al., FAT* 2019).
+
+It follows the reporting checklists of :mod:`converters.checklists`; its text is the template ``model_card.md``.
+"""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import jinja2
+
+from converters.card_data import DataFacts
+from converters.checklists import CLAIM, PRACTICE, TRIPOD_AI, checklist
 from shared.findings import KEYS
 from shared.release import Manifest
 
-
-def model_card(manifest: Manifest, parity: str) -> str:
-    """Markdown text; ``parity`` is the parity table in Markdown."""
-    metrics = manifest.metrics
-    located = [f"{key}: {manifest.located_by[key]}" for key in KEYS]
-    return f"""# FirstRay model release {manifest.id}
-
-Made {manifest.created} from code revision `{manifest.code_revision}`;
-training data {manifest.training_data_sha256[:16]}.
-
-## What it is for
-
-Research on reading frontal chest radiographs of adults outside the hospital: calibrated probabilities of 13
-findings, and where they are. **Not a medical device.** It does not replace a radiologist, and no decision about
-a patient may rest on it alone.
-
-## What it is not for
-
-Lateral films, children, other body parts, CT or MR; excluding a finding ("nothing marked" is not "normal");
-findings outside the 13. Refusals of the quality gate are part of the product and should not be overridden lightly.
-
-## Models
-
-- Classifier: EfficientNet-Lite0 at {manifest.inputs["classifier"].side} px from ImageNet weights (Apache-2.0), its
-  head a 1x1 convolution to 13 activation maps.
-- Detector: YOLOv5n at {manifest.inputs["detector"].side} px from COCO weights, trained with ultralytics' network and
-  loss (AGPL-3.0), exported as raw heads.
-- Gate: a small convolutional network at {manifest.gate.side} px and measurements of the grey levels.
-
-What draws the place of each finding: {", ".join(located)}.
-
-## Data and terms
-
-NIH ChestX-ray14 (NIH Clinical Center; Wang et al., CVPR 2017, https://nihcc.app.box.com/v/ChestXray-NIHCC), reader
-boxes of RSNA, ChestX-Det10 and others on its images, and VinDr-CXR (Nguyen et al., Scientific Data 2022). VinDr, RSNA
-and ChestX-Det10 are for research only, and so are these weights. NIH's labels were mined from report text and are
-noisy. Patients of the validation fold were kept out of every training step.
-
-## Figures
-
-{figures_table(metrics)}
-
-AUC per finding (fp32): {", ".join(f"{key} {value}" for key, value in metrics["auc_per_finding"].items())}.
-
-Average precision at 0.4 per finding (fp32): {", ".join(f"{k} {v}" for k, v in metrics["ap_per_finding"].items())}.
-
-Calibrated on {manifest.variants[0].calibration.population}, moved to the prevalences of NIH ChestX-ray14
-(112,120 images); flags at {manifest.variants[0].calibration.operating_point}. The calibration was fitted on the same
-radiographs, so its own error is not yet measured on others.
-
-## Variants against full precision
-
-{parity}
-
-## Limits
-
-The validation set is small: half-widths of about 0.04 for a mean AUC. Prevalences in it are not those of a hospital.
-Films come from two sources in two countries; nothing is known about portable units in ambulances. View, sex and age
-alone reach the baseline above, so part of any AUC here may be a shortcut.
-"""
+LEAST_AUC = 0.6
+"""A finding whose AUC may be lower than this, by its interval, is named among the failures."""
 
 
-def figures_table(metrics: dict[str, Any]) -> str:
-    """The figures of ``metrics["figures"]`` as a Markdown table."""
-    lines = ["| figure | value [95 %] | population |", "| --- | --- | --- |"]
-    lines += [f"| {f['name']} | {f['value']} | {f['population']} |" for f in metrics["figures"]]
-    return "\n".join(lines)
+def model_card(
+    manifest: Manifest, figures: dict[str, Any], parity: str, data: DataFacts, recipe: str, backbone: str, scale: str
+) -> str:
+    """Markdown text.
+
+    Args:
+        manifest: of the release.
+        figures: the evaluation of the release on its validation patients, as ``figures.json`` holds it.
+        parity: the parity table in Markdown.
+        data: facts about the training data.
+        recipe: text of the classifier's recipe.
+        backbone: name of the classifier's body.
+        scale: of the detector, for example ``n``.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # noqa: S701 Markdown, and every value is ours
+        trim_blocks=True,
+        keep_trailing_newline=True,
+    )
+    located = {source: [k for k in KEYS if manifest.located_by[k] == source] for source in ("detector", "activation")}
+    return environment.get_template("model_card.md").render(
+        m=manifest,
+        f=figures,
+        parity=parity.strip(),
+        data=data,
+        recipe=recipe.strip(),
+        backbone=backbone,
+        scale=scale,
+        by_detector=", ".join(located["detector"]) or "none",
+        by_map=", ".join(located["activation"]) or "none",
+        everywhere=figures["location"]["all sources"],
+        crossed=manifest.metrics.get("calibration", {}).get(figures["release"]["variant"]),
+        gate=manifest.metrics.get("gate"),
+        weak=weaknesses(figures),
+        claim=checklist(CLAIM),
+        tripod=checklist(TRIPOD_AI),
+        practice=checklist(PRACTICE),
+    )
+
+
+def weaknesses(figures: dict[str, Any]) -> list[str]:
+    """In words, what the figures show the release to be bad at."""
+    found = []
+    for source, mine in figures["classification"].items():
+        measured = {key: value for key, value in mine["findings"].items() if "auc" in value}
+        if not measured:
+            continue
+        low = [key for key, value in measured.items() if value["auc"]["low"] < LEAST_AUC]
+        trivial = [
+            key
+            for key, value in measured.items()
+            if (value["auc_shortcut"] or {"value": 0})["value"] >= value["auc"]["value"]
+        ]
+        skill = [key for key, value in measured.items() if value["brier_skill"]["value"] <= 0]
+        few = [key for key, value in mine["findings"].items() if "too_few" in value]
+        for words, keys in (
+            (f"the AUC may be below {LEAST_AUC}", low),
+            ("view, sex and age alone do as well or better", trivial),
+            ("the probability is worth no more than the prevalence (Brier skill at or below 0)", skill),
+            ("too few films to say anything", few),
+        ):
+            if keys:
+                found.append(f"{source}: {words}: {', '.join(keys)}.")
+    boxes = figures["location"]["all sources"].get("findings", {})
+    missed = [key for key, value in boxes.items() if "pointing" in value and value["pointing"]["value"] < 0.5]
+    if missed:
+        found.append(
+            f"The best box points outside the readers' boxes on more than half of the films: {', '.join(missed)}."
+        )
+    unmeasured = [key for key in KEYS if "pointing" not in boxes.get(key, {})]
+    if unmeasured:
+        found.append(f"Places that no figure supports, for want of boxes: {', '.join(unmeasured)}.")
+    return found

@@ -9,6 +9,7 @@ import hashlib
 import json
 import shutil
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from safetensors.torch import load_file
 
 from converters.card import model_card
+from converters.card_data import data_facts
 from converters.export import (
     Network,
     classifier_network,
@@ -42,27 +44,31 @@ from shared.release import (
     InputSpec,
     Manifest,
     Precision,
+    Release,
     RuntimeName,
     Variant,
     file_entry,
     write_manifest,
 )
 from shared.runtime import open_model
-from training.calibrate import fit_calibration
+from training.calibrate import assessable, discrimination, fit_calibration
 from training.classifier import Classifier
+from training.cross_fit import as_list, calibration_report
 from training.detection_metrics import (
-    average_precision_per_finding,
     average_precisions,
-    mean_average_precision,
     mean_box_baseline,
-    pointing_game,
     score_thresholds,
 )
-from training.detector import load_detector
+from training.detector import detector_scale, load_detector
+from training.evaluation.evaluate import evaluate
+from training.evaluation.figures import plain
+from training.evaluation.films import load_films
+from training.evaluation.run import FIGURES
+from training.familiarity import fit_familiarity, load_familiar
 from training.fit_classifier import Recipe
 from training.gate import REPORT as GATE_REPORT
 from training.gate import load_gate, load_spec
-from training.metrics import auc_per_finding, mean_auc, shortcut_scores
+from training.metrics import Interval
 from training.tables import LABEL_FILES
 
 Floats = npt.NDArray[np.float32]
@@ -89,6 +95,7 @@ class Ingredients:
         classifier, detector: trained weights (safetensors).
         backbone: timm name of the classifier's body.
         gate: output folder of the gate's training.
+        recipe: of the classifier, printed in the card.
         data, split, fold: where the validation patients are (:func:`converters.validation.load_validation`).
         cache: where decoded squares are kept.
         sides: input sides of the networks.
@@ -98,6 +105,7 @@ class Ingredients:
     detector: Path
     backbone: str
     gate: Path
+    recipe: Path
     data: Path
     split: Path
     fold: int
@@ -121,7 +129,9 @@ class Ingredients:
         read = Recipe.read(recipe)
         spec = load_spec(gate)
         sides = Sides(classifier_side, detector_side, spec.side)
-        return cls(classifier, detector, read.backbone, gate, data, read.split, read.validation_fold, cache, sides)
+        return cls(
+            classifier, detector, read.backbone, gate, recipe, data, read.split, read.validation_fold, cache, sides
+        )
 
 
 def build_release(ingredients: Ingredients, release_id: str, weights: Path, key: Ed25519PrivateKey) -> Path:
@@ -145,7 +155,8 @@ def build_release(ingredients: Ingredients, release_id: str, weights: Path, key:
         export(name, network, validation.calibration[name], staging)
     reference = judge(as_model(networks["classifier"]), as_model(networks["detector"]), validation)
     located = located_by(validation, reference)
-    variants, rows = judge_variants(staging, validation, reference, located)
+    variants, rows, worth = judge_variants(staging, validation, reference, located)
+    variants = with_familiarity(variants, staging, ingredients)
     (staging / PARITY).write_text(json.dumps(parity_json(rows), indent=1) + "\n")
     require_parity(rows)
     (staging / CARD).touch()
@@ -163,13 +174,29 @@ def build_release(ingredients: Ingredients, release_id: str, weights: Path, key:
         files=entries(staging),
         training_data_sha256=data_hash(ingredients.data),
         code_revision=revision,
-        metrics=figures(validation, reference) | {"gate": json.loads((ingredients.gate / GATE_REPORT).read_text())},
+        metrics={"calibration": worth, "gate": json.loads((ingredients.gate / GATE_REPORT).read_text())},
     )
-    (staging / CARD).write_text(model_card(manifest, parity_markdown(rows)))
+    figures = evaluate_staged(staging, manifest, ingredients)
+    manifest = manifest.model_copy(update={"metrics": manifest.metrics | {"summary": figures["summary"]}})
+    data = data_facts(ingredients.data, ingredients.split, ingredients.fold)
+    card = model_card(
+        manifest, figures, parity_markdown(rows), data, ingredients.recipe.read_text(), ingredients.backbone,
+        detector_scale(ingredients.detector),
+    )  # fmt: skip
+    (staging / CARD).write_text(card)
     write_manifest(staging, manifest.model_copy(update={"files": entries(staging)}), key)
     staging.rename(release)
     (weights / POINTER).write_text(f"{release_id}\n")
     return release
+
+
+def evaluate_staged(staging: Path, manifest: Manifest, ingredients: Ingredients) -> dict[str, Any]:
+    """Evaluate the release as it will ship, every variant through the whole product, and keep the figures in it."""
+    films = load_films(ingredients.data, "validation", ingredients.split, ingredients.fold)
+    precision, runtime = VARIANTS[0]
+    figures: dict[str, Any] = plain(evaluate(Release(staging, manifest), films, precision, runtime).figures)
+    (staging / FIGURES).write_text(json.dumps(figures, indent=1) + "\n")
+    return figures
 
 
 def load_networks(ingredients: Ingredients) -> dict[str, Network]:
@@ -213,7 +240,7 @@ def judge(classifier: Model, detector: Model, validation: Validation) -> Judged:
     """Run both networks over the validation radiographs, one at a time as the Diagnoser does."""
     return Judged(
         logits_of(classifier, validation.film_squares),
-        detections_of(detector, validation.boxed, validation.boxed_squares),
+        detections_of(classifier, detector, validation),
     )
 
 
@@ -224,38 +251,86 @@ def as_model(network: Network) -> Model:
 
 def judge_variants(
     folder: Path, validation: Validation, reference: Judged, located: dict[str, Located]
-) -> tuple[list[Variant], list[Parity]]:
-    """Each variant with a calibration of its own, and its parity with the calibrated reference."""
+) -> tuple[list[Variant], list[Parity], dict[str, Any]]:
+    """Each variant with a calibration of its own, and its parity with the calibrated reference.
+
+    The third part says by variant id what its calibration is worth (:func:`calibration_figures`).
+    """
     films = validation.films
     known = Labelled(films.labels, films.rows["patient_id"].to_numpy(), validation.truth)
     expected = calibrate(validation, reference, located).probabilities(reference.logits)
     torch_answers = Answers("torch-fp32", 0, expected, reference.detections)
-    variants, rows = [], []
+    variants, rows, worth = [], [], {}
     for precision, runtime in VARIANTS:
         names = {network: file_name(network, precision, runtime) for network in ("classifier", "detector")}
-        judged = judge(open_model(folder / names["classifier"]), open_model(folder / names["detector"]), validation)
+        classifier = open_model(folder / names["classifier"])
+        judged = judge(classifier, open_model(folder / names["detector"]), validation)
+        aucs = told_apart(validation, judged, logits_of(classifier, validation.small_squares))
+        assessed = assessable(aucs)
         variant = Variant(
             precision=precision,
             runtime=runtime,
             gate=file_name("gate", "fp32", runtime),
-            calibration=calibrate(validation, judged, located),
-            **names,
+            calibration=calibrate(validation, judged, located, assessed),
+            classifier=names["classifier"],
+            detector=names["detector"],
         )
         size = sum((folder / file).stat().st_size for file in names.values())
         answers = Answers(variant.id, size, variant.calibration.probabilities(judged.logits), judged.detections)
         variants.append(variant)
         rows.append(compare(answers, torch_answers, known))
-    return variants, rows
+        worth[variant.id] = calibration_figures(validation, judged, aucs, assessed)
+    return variants, rows, worth
 
 
-def calibrate(validation: Validation, judged: Judged, located: dict[str, Located]) -> Calibration:
-    """Calibration and thresholds from this variant's own answers."""
+def with_familiarity(variants: list[Variant], folder: Path, ingredients: Ingredients) -> list[Variant]:
+    """Each variant with what its own classifier is familiar with."""
+    films = load_familiar(
+        ingredients.data, ingredients.split, ingredients.fold, ingredients.sides.classifier, ingredients.cache
+    )
+    return [
+        variant.model_copy(update={"familiarity": fit_familiarity(open_model(folder / variant.classifier), films)})
+        for variant in variants
+    ]
+
+
+def calibrate(
+    validation: Validation, judged: Judged, located: dict[str, Located], assessed: Collection[str] = KEYS
+) -> Calibration:
+    """Calibration and thresholds from this variant's own answers; ``assessed`` are the findings it reports."""
     films = validation.films
     scores = score_thresholds(validation.truth, judged.detections).score
     thresholds = {key: float(scores[n]) for n, key in enumerate(KEYS) if located[key] == "detector"}
     patients = films.rows["patient_id"].nunique()
     population = f"{len(films)} NIH ChestX-ray14 radiographs of {patients} validation patients"
-    return fit_calibration(films.labels, judged.logits, thresholds, population)
+    return fit_calibration(films.labels, judged.logits, thresholds, population, assessed)
+
+
+def told_apart(validation: Validation, judged: Judged, small_logits: Floats) -> dict[str, Interval]:
+    """AUC of each finding on the films and the small films ``[K, 13]`` together, each judged among its own kind."""
+    films, small = validation.films, validation.small_films
+    return discrimination(
+        np.concatenate([films.labels, small.labels]),
+        np.concatenate([judged.logits, small_logits]),
+        np.repeat([0, 1], [len(films), len(small)]),
+        np.concatenate([films.rows["patient_id"], small.rows["patient_id"]]),
+    )
+
+
+def calibration_figures(
+    validation: Validation, judged: Judged, aucs: dict[str, Interval], assessed: Collection[str]
+) -> dict[str, Any]:
+    """What is known of one variant's calibration (:func:`training.cross_fit.calibration_report`), and what it assesses.
+
+    ``auc`` of each finding is on films and small films together, which decides; ``auc_films`` on the films alone.
+    """
+    films = validation.films
+    patients = films.rows["patient_id"].to_numpy()
+    report = calibration_report(films.labels, judged.logits, patients, assessed)
+    alone = discrimination(films.labels, judged.logits, np.zeros(len(films)), patients)
+    for key in KEYS:
+        report["findings"][key] |= {"auc": as_list(aucs[key]), "auc_films": as_list(alone[key])}
+    return report
 
 
 def located_by(validation: Validation, reference: Judged) -> dict[str, Located]:
@@ -268,34 +343,6 @@ def located_by(validation: Validation, reference: Judged) -> dict[str, Located]:
     fixed = average_precisions(validation.truth, mean_box_baseline(validation.train_boxes, len(validation.boxed)))[0]
     better = ~supported | (found > fixed)
     return {key: "detector" if shown[n] >= LEAST_SHOWN and better[n] else "activation" for n, key in enumerate(KEYS)}
-
-
-def figures(validation: Validation, reference: Judged) -> dict[str, Any]:
-    """Figures of the full-precision networks with population, interval and trivial baseline beside them."""
-    films, truth = validation.films, validation.truth
-    patients = films.rows["patient_id"].to_numpy()
-    fixed = mean_box_baseline(validation.train_boxes, len(validation.boxed))
-    population = f"{len(films)} NIH films, {len(set(patients))} patients"
-    boxed = f"{int((truth.counts.sum(1) > 0).sum())} NIH and VinDr films with reader boxes"
-    rows = [
-        ("mean AUC of 13", mean_auc(films.labels, reference.logits, patients), population),
-        (
-            "baseline: view, sex and age",
-            mean_auc(films.labels, shortcut_scores(validation.train, films), patients),
-            population,
-        ),
-        ("lesion-only mAP@0.4", mean_average_precision(truth, reference.detections), boxed),
-        ("baseline: a fixed box per finding", mean_average_precision(truth, fixed), boxed),
-        ("pointing game", pointing_game(truth, reference.detections), boxed),
-        ("baseline: a fixed box per finding, pointing", pointing_game(truth, fixed), boxed),
-    ]
-    aucs = auc_per_finding(films.labels, reference.logits)
-    precisions = average_precision_per_finding(truth, reference.detections)
-    return {
-        "figures": [{"name": name, "value": str(value), "population": whom} for name, value, whom in rows],
-        "auc_per_finding": {key: round(float(aucs[n]), 3) for n, key in enumerate(KEYS)},
-        "ap_per_finding": {key: str(value) for key, value in precisions.items()},
-    }
 
 
 def entries(folder: Path) -> dict[str, FileEntry]:

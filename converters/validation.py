@@ -10,19 +10,21 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from shared.boxes import Detections, locate
+from shared.activation import weighed
+from shared.boxes import LEAST, Detections, locate
+from shared.findings import KEYS
 from training.detection_metrics import Truth
 from training.detector_data import DetectionTable, load_detection_table
 from training.images import square_images
 from training.splits import load_folds
-from training.tables import Table, load_table
+from training.tables import LABEL_FILES, Table, load_table
 
 Floats = npt.NDArray[np.float32]
 Model = Callable[[Floats], dict[str, Floats]]
 """Image ``[1, 1, S, S]`` in 0..1 -> outputs by name; every :class:`shared.runtime.Runtime` is one."""
 
-MIN_SCORE = 0.01
-"""Candidates below it count for next to nothing in an average precision."""
+SMALL = "nih128"
+"""Image set of the small films."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +43,11 @@ class Validation:
     Attributes:
         sides: of the squares below.
         films: full-size NIH radiographs of validation patients; ``film_squares`` ``[N, S, S]`` uint8 are theirs.
+        small_films: the NIH radiographs of 128 px of validation patients, none where the data folder has no such set;
+            ``small_squares`` ``[K, S, S]`` uint8 are theirs. Enlarged to the network's side they are too blurred to
+            calibrate on, but they are five times as many to learn from which findings the network can tell at all.
         boxed: full-size radiographs (NIH and VinDr) of validation patients: those with reader boxes, and healthy ones;
-            ``boxed_squares`` ``[M, S, S]`` uint8 are theirs.
+            ``boxed_squares`` and ``boxed_small_squares`` ``[M, S, S]`` uint8 are theirs, for detector and classifier.
         train: full-size NIH radiographs of the training patients (for the trivial baselines).
         train_boxes: fused reader boxes of the training patients' radiographs.
         calibration: by network, float32 ``[K, 1, S, S]`` in 0..1 of training patients.
@@ -51,8 +56,11 @@ class Validation:
     sides: Sides
     films: Table
     film_squares: npt.NDArray[np.uint8]
+    small_films: Table
+    small_squares: npt.NDArray[np.uint8]
     boxed: DetectionTable
     boxed_squares: npt.NDArray[np.uint8]
+    boxed_small_squares: npt.NDArray[np.uint8]
     train: Table
     train_boxes: list[Detections]
     calibration: dict[str, Floats]
@@ -80,6 +88,9 @@ def load_validation(
     held = load_folds(split, everything) == fold
     nih = (everything.rows["source"] == "NIH").to_numpy()
     films = everything.where(held & nih)
+    sets = tuple(name for name in ("images", SMALL) if (data / LABEL_FILES[name]).is_file())
+    small = load_table(data, sets)
+    small = small.where((small.rows["set"] == SMALL) & (load_folds(split, small) == fold))
     detection = load_detection_table(data, ("images",), background_share=1.0, seed=0)
     detection_held = load_folds(split, detection.table) == fold
     boxed = detection.where(detection_held)
@@ -93,26 +104,37 @@ def load_validation(
         sides=sides,
         films=films,
         film_squares=square_images(data, films, sides.classifier, cache),
+        small_films=small,
+        small_squares=square_images(data, small, sides.classifier, cache),
         boxed=boxed,
         boxed_squares=square_images(data, boxed.table, sides.detector, cache),
+        boxed_small_squares=square_images(data, boxed.table, sides.classifier, cache),
         train=everything.where(~held & nih),
         train_boxes=detection.where(~detection_held).boxes,
         calibration=squares,
     )
 
 
+def maps_of(model: Model, squares: npt.NDArray[np.uint8]) -> Floats:
+    """Activation maps ``[N, 13, h, w]`` of a classifier on uint8 squares ``[N, S, S]``."""
+    return np.array([model(as_input(square))["maps"][0] for square in tqdm(squares, "classifier", leave=False)])
+
+
 def logits_of(model: Model, squares: npt.NDArray[np.uint8]) -> Floats:
-    """Logits ``[N, 13]`` of a classifier (output ``maps``) on uint8 squares ``[N, S, S]``."""
-    maps = [model(as_input(square))["maps"][0] for square in tqdm(squares, "classifier", leave=False)]
-    return np.stack(maps).mean((2, 3))
+    """Logits ``[N, 13]`` of a classifier on uint8 squares ``[N, S, S]``, of which there may be none."""
+    found = [model(as_input(square))["maps"][0].mean((1, 2)) for square in tqdm(squares, "classifier", leave=False)]
+    return np.array(found, np.float32).reshape(-1, len(KEYS))
 
 
-def detections_of(model: Model, boxed: DetectionTable, squares: npt.NDArray[np.uint8]) -> list[Detections]:
-    """Boxes of a detector (outputs ``boxes`` and ``scores``) on every radiograph, in fractions of it."""
+def detections_of(classifier: Model, detector: Model, validation: Validation) -> list[Detections]:
+    """Boxes on every boxed radiograph, in fractions of it, as the Diagnoser scores them."""
+    boxed, side = validation.boxed, validation.sides.classifier
     found = []
-    for row, square in enumerate(tqdm(squares, "detector", leave=False)):
-        heads = model(as_input(square))
-        found.append(locate(heads["boxes"], heads["scores"], boxed.square(row, square.shape[0]), MIN_SCORE))
+    maps = maps_of(classifier, validation.boxed_small_squares)
+    for row, square in enumerate(tqdm(validation.boxed_squares, "detector", leave=False)):
+        heads = detector(as_input(square))
+        located = locate(heads["boxes"], heads["scores"], boxed.square(row, square.shape[0]), LEAST)
+        found.append(weighed(located, maps[row], boxed.square(row, side)))
     return found
 
 

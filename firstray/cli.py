@@ -26,6 +26,14 @@ app.add_typer(release_app, name="release")
 ReleaseOption = Annotated[
     Optional[Path], typer.Option("--release", help="Folder of the model release; the installed one if not given.")
 ]
+PrevalenceOption = Annotated[
+    Optional[Path],
+    typer.Option(
+        "--prevalence",
+        help="TOML file of the site's own prevalences; the release's if not given.",
+        envvar="FIRSTRAY_PREVALENCE",
+    ),
+]
 DataOption = Annotated[
     Optional[Path],
     typer.Option("--data", help="Training data folder; FIRSTRAY_DATA if not given.", envvar="FIRSTRAY_DATA"),
@@ -73,11 +81,16 @@ def diagnose(
     image_format: Annotated[str, typer.Option("--format", help="Format of the boxed images: jpg or png.")] = "jpg",
     json_lines: Annotated[bool, typer.Option("--json", help="Print one JSON object a line and file.")] = False,
     force: Annotated[bool, typer.Option(help="Read also what the quality gate refuses.")] = False,
+    correct: Annotated[
+        bool, typer.Option("--correct", help="Set upright, or swap black and white, where the gate finds it needed.")
+    ] = False,
     threads: Annotated[Optional[int], typer.Option(min=1, help="Threads of the models; the machine's cores.")] = None,
+    prevalence: PrevalenceOption = None,
     language: Annotated[str, typer.Option(help="Language of the labels on boxed images: en or ko.")] = "en",
 ) -> None:
     """Read radiographs: DICOM, JPEG, PNG or TIFF files, or folders of them."""
     from firstray.diagnose import Options, run
+    from shared.prevalence import load_prevalence
 
     chosen = Options(
         release=release,
@@ -88,7 +101,9 @@ def diagnose(
         image_format=_one_of("--format", image_format, "jpg", "png"),
         json_lines=json_lines,
         force=force,
+        correct=correct,
         threads=threads,
+        prevalence=load_prevalence(prevalence) if prevalence else None,
         language=_one_of("--language", language, "en", "ko"),
     )
     raise typer.Exit(run(files, chosen))
@@ -105,12 +120,15 @@ def _one_of(option: str, value: Any, *allowed: str) -> Any:
 def edge(
     files: Annotated[Optional[list[Path]], typer.Argument(metavar="[FILES...]", show_default=False)] = None,
     release: ReleaseOption = None,
+    prevalence: PrevalenceOption = None,
     language: Annotated[str, typer.Option(help="en or ko; can be switched in the window.")] = "en",
 ) -> None:
     """Open the paramedic's window (needs the extra 'edge' and a display)."""
     from edge_app.ui import run_window
+    from shared.prevalence import load_prevalence
 
-    run_window(release, list(files or []), _one_of("--language", language, "en", "ko"))
+    site = load_prevalence(prevalence) if prevalence else None
+    run_window(release, list(files or []), _one_of("--language", language, "en", "ko"), site)
 
 
 @app.command()
@@ -150,12 +168,16 @@ def train_classifier(
     cache: CacheOption = DEFAULT_CACHE,
     workers: Annotated[int, typer.Option(help="Loader processes; 0 on a small CPU.")] = 0,
     limit: Annotated[Optional[int], typer.Option(help="Use the first N images of a stage only: a dry run.")] = None,
+    teacher: Annotated[
+        Optional[list[Path]], typer.Option(help="Weights of a trained classifier that a distilling recipe learns from.")
+    ] = None,
+    start: Annotated[Optional[Path], typer.Option(help="Weights to start from; ImageNet's if not given.")] = None,
 ) -> None:
     """Train the classifier. On several GPUs: torchrun --nproc-per-node N -m firstray train classifier ..."""
     from training.fit_classifier import fit
     from training.tables import data_folder
 
-    print(fit(recipe, data_folder(data), out, cache, workers, limit))
+    print(fit(recipe, data_folder(data), out, cache, workers, limit, teacher or (), start))
 
 
 @train_app.command("detector")
@@ -175,6 +197,42 @@ def train_detector(
     print(fit(recipe, data_folder(data), init, out, cache, workers, limit))
 
 
+@train_app.command("soup")
+def train_soup(
+    weights: Annotated[list[Path], typer.Argument(help="Classifiers fine-tuned from the same weights.")],
+    out: Annotated[Path, typer.Option(help="The file to write.")],
+) -> None:
+    """Average the weights of several classifiers into one that costs no more to run."""
+    from training.soup import average_weights
+
+    average_weights(weights, out)
+    print(out)
+
+
+@train_app.command("nih")
+def train_nih(
+    entries: Annotated[Path, typer.Argument(help="NIH's Data_Entry_2017 table, CSV or CSV.gz.")],
+    out: Annotated[Path, typer.Argument(help="Data folder; its images/ holds the published images.")],
+    boxes: Annotated[Optional[Path], typer.Option(help="NIH's BBox_List_2017, CSV or CSV.gz.")] = None,
+) -> None:
+    """Write the whole of NIH ChestX-ray14 (112,120 images) in the layout that training reads."""
+    from training.official import write_nih
+
+    print(f"{write_nih(entries, boxes, out)} images: {out / 'labels.csv'}")
+
+
+@train_app.command("synthetic")
+def train_synthetic(
+    out: Annotated[Path, typer.Argument(help="Data folder to write.")],
+    images: Annotated[int, typer.Option(min=28)] = 2000,
+) -> None:
+    """Make up a data set, to see how fast a machine trains: then run 'train classifier --data' on it."""
+    from training.synthetic import write_synthetic
+
+    write_synthetic(out, images)
+    print(out)
+
+
 @train_app.command("gate")
 def train_gate(
     data: DataOption = None,
@@ -190,6 +248,58 @@ def train_gate(
 
     fit(recipe, data_folder(data), out, list(pictures or []))
     print(out)
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Folder of labels.csv, images/ and, if there are any, boxes.csv; FIRSTRAY_DATA if not given.",
+            envvar="FIRSTRAY_DATA",
+        ),
+    ] = None,
+    release: ReleaseOption = None,
+    precision: Annotated[
+        Optional[str],
+        typer.Option(help="int8, fp16 or fp32: the variant reported on; what suits this machine if not given."),
+    ] = None,
+    runtime: Annotated[str, typer.Option(help="auto, litert or onnx; auto measures which is faster here.")] = "auto",
+    patients: Annotated[
+        str,
+        typer.Option(help="unseen (in no training), new (unseen, and not for calibration either), validation, or all."),
+    ] = "unseen",
+    split: Annotated[Optional[Path], typer.Option(help="Folds the release was trained by; those of its maker.")] = None,
+    fold: Annotated[int, typer.Option(help="The validation fold of the split.")] = 0,
+    compare: Annotated[bool, typer.Option(help="Compare with every other variant that runs here.")] = True,
+    threads: Annotated[Optional[int], typer.Option(min=1, help="Threads of the models; the machine's cores.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of report.html, figures.json, per_image.csv.")] = Path("evaluation"),
+    json_object: Annotated[bool, typer.Option("--json", help="Print all figures as one JSON object.")] = False,
+) -> None:
+    """Measure a release on labelled radiographs: figures with intervals, and a report (needs the extra 'evaluate')."""
+    try:
+        from training.evaluation.run import Options, run
+    except ModuleNotFoundError as error:
+        raise FirstRayError(
+            "extra_missing",
+            f"Evaluating needs {error.name}, which is not installed.",
+            "pip install 'firstray[evaluate]'",
+        ) from None
+
+    chosen = Options(
+        data=data,
+        release=release,
+        precision=_one_of("--precision", precision, "int8", "fp16", "fp32"),
+        runtime=_one_of("--runtime", runtime, "auto", "litert", "onnx"),
+        patients=_one_of("--patients", patients, "unseen", "new", "validation", "all"),
+        split=split,
+        fold=fold,
+        compare=compare,
+        threads=threads,
+        out=out,
+        json_object=json_object,
+    )
+    run(chosen)
 
 
 @app.command()

@@ -114,15 +114,6 @@ def interval(value: float, drawn: Floats) -> Interval:
     return Interval(value, float(low), float(high))
 
 
-def average_precision_per_finding(
-    truth: Truth, predictions: Sequence[Detections], resamples: int = 1000
-) -> dict[str, Interval]:
-    """Lesion-only average precision at 0.4 of every supported finding, by key."""
-    value = average_precisions(truth, predictions)[0]
-    drawn = average_precisions(truth, predictions, patient_weights(truth.patients, resamples))
-    return {KEYS[f]: interval(float(value[f]), drawn[:, f]) for f in np.flatnonzero(truth.supported())}
-
-
 def mean_average_precision(truth: Truth, predictions: Sequence[Detections], resamples: int = 1000) -> Interval:
     """Lesion-only mAP at 0.4: the mean over the supported findings."""
     chosen = truth.supported()
@@ -144,39 +135,59 @@ def mean_average_precision_difference(
     return interval(float(value.mean()), np.nanmean(drawn, axis=1))
 
 
-def pointing_game(truth: Truth, predictions: Sequence[Detections], resamples: int = 1000) -> Interval:
-    """Share of (image, finding) pairs with reader boxes where the best predicted box's centre lies in one of them.
+def pointing_hits(truth: Truth, predictions: Sequence[Detections]) -> Floats:
+    """Whether the centre of a finding's best predicted box lies in a reader's box of it: ``[N, 13]`` of 1 and 0.
 
-    A pair without a prediction is a miss (Zhang et al., IJCV 2018).
+    NaN where the finding is not boxed. No prediction is a miss (pointing game, Zhang et al., IJCV 2018).
     """
-    pairs, hits = np.zeros(len(truth.boxes)), np.zeros(len(truth.boxes))
+    hits = np.full((len(truth.boxes), len(KEYS)), np.nan)
     for row, (drawn, found) in enumerate(zip(truth.boxes, predictions, strict=True)):
         for finding in np.unique(drawn.finding):
-            pairs[row] += 1
+            hits[row, finding] = 0
             candidates = found.take(found.finding == finding)
             if len(candidates.score):
                 x1, y1, x2, y2 = candidates.corners[candidates.score.argmax()]
                 centre = np.array([x1 + x2, y1 + y2]) / 2
                 boxes = drawn.corners[drawn.finding == finding]
-                hits[row] += bool(((boxes[:, :2] <= centre) & (centre <= boxes[:, 2:])).all(axis=1).any())
+                hits[row, finding] = ((boxes[:, :2] <= centre) & (centre <= boxes[:, 2:])).all(axis=1).any()
+    return hits
+
+
+def pointing_game(truth: Truth, predictions: Sequence[Detections], resamples: int = 1000) -> Interval:
+    """Share of the (image, finding) pairs with reader boxes that :func:`pointing_hits` counts as hits."""
+    each = pointing_hits(truth, predictions)
+    pairs, hits = (~np.isnan(each)).sum(axis=1), np.nansum(each, axis=1)
     weights = patient_weights(truth.patients, resamples)
     with np.errstate(invalid="ignore", divide="ignore"):
         return interval(float(hits.sum() / pairs.sum()), (weights @ hits) / (weights @ pairs))
 
 
+def found_at(matches: Matches, boxes: npt.NDArray[np.int64], false_positives: float, weights: Floats) -> Floats:
+    """Share of reader boxes found where ``false_positives`` wrong boxes per image are allowed, for each row of weights.
+
+    Args:
+        matches: predictions of all findings.
+        boxes: reader boxes per image, ``[N]``.
+        false_positives: as above.
+        weights: how often each image counts, ``[R, N]``.
+    """
+    found = np.zeros(len(weights))
+    for start in range(0, len(weights), 100):
+        part = weights[start : start + 100]
+        weight = part[:, matches.image]
+        wrong = np.cumsum(weight * ~matches.hit, axis=1, dtype=np.float64)
+        allowed = wrong <= false_positives * part.sum(axis=1, keepdims=True)
+        found[start : start + 100] = (weight * matches.hit * allowed).sum(axis=1) / (part @ boxes)
+    return found
+
+
 def sensitivity_at(
     truth: Truth, predictions: Sequence[Detections], false_positives: float, resamples: int = 1000
 ) -> Interval:
-    """Share of reader boxes found when ``false_positives`` wrong boxes per image are allowed: a point of the FROC."""
+    """:func:`found_at` with its interval: a point of the FROC."""
     matches, boxes = match(truth, predictions), truth.counts.sum(axis=1)
-
-    def share(weights: Floats) -> Floats:
-        weight = weights[:, matches.image]
-        allowed = np.cumsum(weight * ~matches.hit, axis=1) <= false_positives * weights.sum(axis=1, keepdims=True)
-        return (weight * matches.hit * allowed).sum(axis=1) / (weights @ boxes)
-
-    value = share(np.ones((1, len(boxes)), np.float32))[0]
-    return interval(float(value), share(patient_weights(truth.patients, resamples)))
+    value = found_at(matches, boxes, false_positives, np.ones((1, len(boxes)), np.float32))[0]
+    return interval(float(value), found_at(matches, boxes, false_positives, patient_weights(truth.patients, resamples)))
 
 
 @dataclass(frozen=True)

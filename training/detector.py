@@ -144,10 +144,15 @@ def save_detector(network: nn.Module, scale: str, side: int, path: Path) -> None
     save_file(tensors, path, metadata={"scale": scale, "side": str(side)})
 
 
+def detector_scale(path: Path) -> str:
+    """Scale n, s, m, l or x of the detector in a file of :func:`save_detector`."""
+    with safe_open(path, "pt") as file:
+        scale: str = file.metadata()["scale"]
+    return scale
+
+
 def load_detector(path: Path) -> RawHeads:
     """The trained detector of a file of :func:`save_detector`, in evaluation mode on the CPU."""
-    with safe_open(path, "pt") as file:
-        scale = file.metadata()["scale"]
-    network = build(scale)
+    network = build(detector_scale(path))
     network.load_state_dict(load_file(path))
     return RawHeads(network).eval()

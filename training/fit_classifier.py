@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 from shared.calibration import sigmoid
 from shared.errors import FirstRayError
 from shared.findings import KEYS
+from training import run
 from training.augment import augmented
 from training.classifier import STRIDE, Classifier, load_imagenet
 from training.depthwise import hasten
@@ -148,7 +149,7 @@ def place_loss(maps: Tensor, cover: Tensor) -> Tensor:
 def predict(
     model: nn.Module, pixels: npt.NDArray[np.uint8], device: torch.device, batch: int = 64, flip: bool = True
 ) -> npt.NDArray[np.float32]:
-    """Logits ``[N, 13]`` in full precision, averaged over the image and its mirror image if ``flip``."""
+    """Logits ``[N, 13]``, averaged over the image and its mirror image if ``flip``."""
     model.eval()
     out = []
     with torch.inference_mode():
@@ -174,6 +175,7 @@ class Trainer:
         workers: int,
         limit: int | None,
         teachers: Sequence[Path] = (),
+        start: Path | None = None,
     ) -> None:
         if not teachers and any(stage.distil for stage in recipe.stages):
             raise FirstRayError(
@@ -181,10 +183,16 @@ class Trainer:
             )
         self.recipe, self.workers, self.limit = recipe, workers, limit
         self.execution = Run(data, cache, out, recipe.seed, recipe.ema_decay)
-        self.teachers = [load_classifier(path, recipe.backbone).to(self.execution.device) for path in teachers]
+        device = self.execution.device
+        self.teachers = [
+            load_classifier(path, recipe.backbone).to(device, memory_format=torch.channels_last) for path in teachers
+        ]
         torch.manual_seed(recipe.seed)
         classifier = Classifier(recipe.backbone, recipe.drop, recipe.drop_path)
-        load_imagenet(classifier, recipe.backbone)
+        if start:
+            classifier.load_state_dict(load_file(start))
+        else:
+            load_imagenet(classifier, recipe.backbone)
         self.pupil = Pupil(classifier).to(self.execution.device).to(memory_format=torch.channels_last)
         if self.execution.device.type == "cpu":
             hasten(self.pupil)
@@ -192,21 +200,25 @@ class Trainer:
     def run(self) -> Path:
         """Train all stages; returns the file of the final weights."""
         final = self.execution.out / "classifier.safetensors"
-        self.execution.train(self.pupil, self.recipe.stages, self._prepare)
+        self.execution.train(self.pupil, self.recipe.stages, self._prepare, self._keep)
         self.execution.finish(lambda: save_classifier(self.pupil.classifier, final))
         return final
 
+    def _keep(self, stage: run.Stage) -> None:
+        """Each stage's weights stay, to start other last stages from."""
+        save_classifier(self.pupil.classifier, self.execution.out / f"{stage.name}.safetensors")
+
     def _prepare(self, number: int) -> Work:
-        recipe, run = self.recipe, self.execution
+        recipe, here = self.recipe, self.execution
         stage = recipe.stages[number]
         train, judged = self._tables(stage)
         seed = recipe.seed + 1000 * number
-        squares, judged_squares = run.squares(train, stage.side), run.squares(judged, stage.side)
+        squares, judged_squares = here.squares(train, stage.side), here.squares(judged, stage.side)
         lessons = self._lessons(train, squares, stage.distil)
-        sampler = EpochSampler(train.rows["set"].map(stage.sets).to_numpy(float), seed, run.rank, run.world)
+        sampler = EpochSampler(train.rows["set"].map(stage.sets).to_numpy(float), seed, here.rank, here.world)
 
         def judge(average: nn.Module) -> dict[str, float]:
-            logits = predict(average.get_submodule("classifier"), judged_squares, run.device)
+            logits = predict(average.get_submodule("classifier"), judged_squares, here.device)
             aucs = auc_per_finding(judged.labels, logits)
             return {"mean_auc": float(np.nanmean(aucs)), **dict(zip(KEYS, aucs.tolist(), strict=True))}
 
@@ -230,7 +242,9 @@ class Trainer:
         lessons = load_lessons(self.execution.data, train)
         if not distil:
             return lessons
-        logits = np.mean([predict(teacher, squares, self.execution.device) for teacher in self.teachers], axis=0)
+        device = self.execution.device
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            logits = np.mean([predict(teacher, squares, device, flip=False) for teacher in self.teachers], axis=0)
         return replace(lessons, labels=softened(lessons.labels, sigmoid(logits), distil))
 
     def _loss(self, network: nn.Module, batch: Item) -> Tensor:
@@ -281,6 +295,7 @@ def fit(
     workers: int = 0,
     limit: int | None = None,
     teachers: Sequence[Path] = (),
+    start: Path | None = None,
 ) -> Path:
     """Train by the recipe file.
 
@@ -289,5 +304,6 @@ def fit(
         workers: loader processes.
         limit: keep the first images of each stage only (for a dry run).
         teachers: trained classifiers of the same backbone, for stages that distil.
+        start: weights to start from instead of ImageNet's, e.g. those of an earlier stage.
     """
-    return Trainer(Recipe.read(recipe), data, out, cache, workers, limit, teachers).run()
+    return Trainer(Recipe.read(recipe), data, out, cache, workers, limit, teachers, start).run()

@@ -136,8 +136,21 @@ class Run:
             dist.barrier()
         return square_images(self.data, table, side, self.cache)
 
-    def train(self, model: nn.Module, stages: Sequence[Stage], prepare: Callable[[int], Work]) -> None:
-        """Run all stages; ``prepare`` makes the work of the stage of a number. ``model`` ends as the averaged one."""
+    def train(
+        self,
+        model: nn.Module,
+        stages: Sequence[Stage],
+        prepare: Callable[[int], Work],
+        finished: Callable[[Stage], None] = lambda stage: None,
+    ) -> None:
+        """Run all stages.
+
+        Args:
+            model: ends as the averaged one.
+            stages: in their order.
+            prepare: makes the work of the stage of a number.
+            finished: called by the first process after each stage, when ``model`` is that stage's averaged one.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         saved = torch.load(self._state, map_location=self.device, weights_only=True) if self._state.exists() else None
         for number, stage in enumerate(stages):
@@ -147,6 +160,8 @@ class Run:
                 model, number, stage, prepare(number), saved if saved and number == saved["stage"] else None
             )
             saved = None
+            if self.rank == 0:
+                finished(stage)
 
     def finish(self, save: Callable[[], None]) -> None:
         """The first process saves the result; all part."""

@@ -1,6 +1,8 @@
 """`firstray convert` from end to end: small untrained networks and made-up radiographs become a release that loads."""
 
+import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,10 @@ def ingredients(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_data(folder: Path, classifier: Classifier, rng: np.random.Generator) -> None:
-    """60 made-up NIH radiographs, labelled by what the classifier sees in them, and boxes on a third of them."""
+    """60 made-up NIH radiographs, labelled by what the classifier sees in them, and boxes on a third of them.
+
+    The same ones make up the set of 128 px.
+    """
     (folder / "images").mkdir(parents=True)
     names = [f"nih_{n}.png" for n in range(60)]
     squares = []
@@ -67,6 +72,10 @@ def make_data(folder: Path, classifier: Classifier, rng: np.random.Generator) ->
     facts = {"image": names, "source": "NIH", "patient_id": [f"p{n}" for n in range(60)]}
     rows = pd.DataFrame(facts | {"view": "PA", "age": rng.integers(20, 90, 60), "sex": "F"})
     pd.concat([rows, labels], axis=1).to_csv(folder / "labels.csv", index=False)
+    pd.concat([rows.drop(columns="source"), labels], axis=1).to_csv(folder / "nih128_labels.csv", index=False)
+    with zipfile.ZipFile(folder / "nih128.zip", "w") as archive:
+        for name in names:
+            archive.write(folder / "images" / name, name)
     places = pd.DataFrame(rng.uniform(0.1, 0.4, (20, 4)), columns=["x", "y", "w", "h"])
     boxes = {"image": names[:20], "source": "NIH", "finding": "Mass", "original_label": "Mass", "reader": "R1"}
     pd.DataFrame(boxes).join(places).to_csv(folder / "boxes.csv", index=False)
@@ -106,6 +115,13 @@ def test_convert_makes_a_release_that_loads_and_diagnoses_and_never_replaces_one
     release = load_release(folder)
     assert release.manifest.metrics["gate"] == {"accepted": 1.0}
     assert release.manifest.located_by["Edema"] == "activation"
+    for variant in release.manifest.variants:
+        worth = release.manifest.metrics["calibration"][variant.id]
+        told = {key for key, finding in worth["findings"].items() if finding["auc"][1] >= 0.6}
+        assert told == {key for key, finding in variant.calibration.findings.items() if finding.assessed}
+        assert worth["findings"]["Mass"]["auc"][0] > 0.9, "labels are what the classifier sees"
+    known = [variant.familiarity for variant in release.manifest.variants]
+    assert all(one is not None and "radiographs of training patients" in one.population for one in known)
     radiograph = load_radiograph(chest)
     answers = {
         v.id: np.array(list(Diagnoser(release, v.precision, v.runtime).diagnose(radiograph).probabilities.values()))
@@ -114,7 +130,15 @@ def test_convert_makes_a_release_that_loads_and_diagnoses_and_never_replaces_one
     assert all(len(answer) == 13 and (answer >= 0).all() and (answer <= 1).all() for answer in answers.values())
     assert np.abs(answers["fp16-onnx"] - answers["fp32-onnx"]).max() < 0.1
     card = (folder / "MODEL_CARD.md").read_text()
-    assert "baseline: view, sex and age" in card
+    figures = json.loads((folder / "figures.json").read_text())
+    assert set(figures["data"]["cohorts"]) == {"validation"}
+    assert {row["variant"] for row in figures["precisions"]} == {v.id for v in release.manifest.variants}
+    assert release.manifest.metrics["summary"] == figures["summary"]
+    assert "| NIH: mean AUC |" in card
+    assert "backbone = " in card
+    assert "| 44 | Funding |" in card
+    assert "None" not in card.replace("| 44 | Funding | None |", "")
+    assert "{{" not in card
     assert all(variant.id in card for variant in release.manifest.variants)
     with pytest.raises(FirstRayError) as caught:
         convert(ingredients)
