@@ -72,7 +72,7 @@ def _forward(convolution: nn.Conv2d, image: Tensor, pad: int) -> Tensor:
     if torch.is_autocast_enabled("cpu"):
         image = image.to(torch.get_autocast_dtype("cpu"))
     image = image.contiguous(memory_format=torch.channels_last)
-    return _Depthwise.apply(image, convolution.weight, convolution.stride[0], pad)  # type: ignore[no-any-return, no-untyped-call]
+    return _Depthwise.apply(image, convolution.weight, convolution.stride[0], pad)
 
 
 def _applies(image: Tensor) -> bool:
@@ -95,7 +95,7 @@ class _FastSame(Conv2dSame):
         return _forward(self, pad_same(image, list(self.kernel_size), list(self.stride)), 0)
 
 
-_FASTER: dict[type[nn.Module], type[nn.Module]] = {nn.Conv2d: _Fast, Conv2dSame: _FastSame}
+_FASTER: dict[type[nn.Conv2d], type[nn.Conv2d]] = {nn.Conv2d: _Fast, Conv2dSame: _FastSame}
 
 
 def hasten(model: nn.Module) -> int:

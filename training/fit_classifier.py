@@ -6,6 +6,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,6 @@ from torch.utils.data import DataLoader, Dataset
 from shared.calibration import sigmoid
 from shared.errors import FirstRayError
 from shared.findings import KEYS
-from training import run
 from training.augment import augmented
 from training.classifier import STRIDE, Classifier, load_imagenet
 from training.depthwise import hasten
@@ -25,6 +25,7 @@ from training.gate_samples import load_exceptions
 from training.lessons import READS, Lessons, coverage, load_lessons, softened
 from training.metrics import auc_per_finding
 from training.run import EpochSampler, Run, Work
+from training.run import Stage as AnyStage
 from training.splits import load_folds
 from training.tables import Table, load_table
 
@@ -185,7 +186,7 @@ class Trainer:
         self.execution = Run(data, cache, out, recipe.seed, recipe.ema_decay)
         device = self.execution.device
         self.teachers = [
-            load_classifier(path, recipe.backbone).to(device, memory_format=torch.channels_last) for path in teachers
+            load_classifier(path, recipe.backbone).to(device).to(memory_format=torch.channels_last) for path in teachers
         ]
         torch.manual_seed(recipe.seed)
         classifier = Classifier(recipe.backbone, recipe.drop, recipe.drop_path)
@@ -204,7 +205,7 @@ class Trainer:
         self.execution.finish(lambda: save_classifier(self.pupil.classifier, final))
         return final
 
-    def _keep(self, stage: run.Stage) -> None:
+    def _keep(self, stage: AnyStage) -> None:
         """Each stage's weights stay, to start other last stages from."""
         save_classifier(self.pupil.classifier, self.execution.out / f"{stage.name}.safetensors")
 
@@ -222,8 +223,8 @@ class Trainer:
             aucs = auc_per_finding(judged.labels, logits)
             return {"mean_auc": float(np.nanmean(aucs)), **dict(zip(KEYS, aucs.tolist(), strict=True))}
 
-        body = {"params": list(self.pupil.classifier.body.parameters()), "factor": stage.body_factor}
-        heads = {"params": [*self.pupil.classifier.head.parameters(), *self.pupil.second.parameters()]}
+        body: dict[str, Any] = {"params": list(self.pupil.classifier.body.parameters()), "factor": stage.body_factor}
+        heads: dict[str, Any] = {"params": [*self.pupil.classifier.head.parameters(), *self.pupil.second.parameters()]}
         return Work(
             DataLoader(
                 Squares(squares, lessons, recipe.augment, seed),

@@ -27,7 +27,10 @@ MIN_SCORE = 0.01
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a recipe: which images at which size, for how long, how fast."""
+    """One stage of a recipe: which images at which size, for how long, how fast.
+
+    ``mix`` is the chance (0..1) that an image is mixed with another one.
+    """
 
     name: str
     sets: list[str]
@@ -37,6 +40,7 @@ class Stage:
     batch: int
     rate: float
     warm_up: float
+    mix: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -81,9 +85,9 @@ class BoxedSquares(Dataset[Item]):
     """
 
     def __init__(
-        self, pixels: npt.NDArray[np.uint8], table: DetectionTable, augment: dict[str, float], seed: int
+        self, pixels: npt.NDArray[np.uint8], table: DetectionTable, augment: dict[str, float], mix: float, seed: int
     ) -> None:
-        self.pixels, self.table, self.augment, self.seed = pixels, table, augment, seed
+        self.pixels, self.table, self.augment, self.mix, self.seed = pixels, table, augment, mix, seed
         self.epoch = 0
 
     def __len__(self) -> int:
@@ -92,7 +96,7 @@ class BoxedSquares(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng((self.seed, self.epoch, index))
         image, targets, certainty = self._one(index, rng)
-        if rng.random() < self.augment.get("mix", 0.0):
+        if rng.random() < self.mix:
             other, more, also = self._one(int(rng.integers(len(self))), rng)
             weight = rng.beta(MIX, MIX)
             image = np.float32(weight) * image + np.float32(1 - weight) * other
@@ -163,7 +167,7 @@ class Trainer:
         stage = recipe.stages[number]
         train, judged = self._tables(stage)
         seed = recipe.seed + 1000 * number
-        dataset = BoxedSquares(run.squares(train.table, stage.side), train, recipe.augment, seed)
+        dataset = BoxedSquares(run.squares(train.table, stage.side), train, recipe.augment, stage.mix, seed)
         sampler = EpochSampler(np.ones(len(train)), seed, run.rank, run.world)
         loader = DataLoader(
             dataset, stage.batch, sampler=sampler, num_workers=self.workers, drop_last=True, collate_fn=collate
