@@ -313,7 +313,7 @@ def convert(
     data: DataOption = None,
     weights: Annotated[Path, typer.Option(help="Where releases are kept.")] = Path("weights"),
     classifier_side: Annotated[int, typer.Option(help="Input side in pixels.")] = 320,
-    detector_side: Annotated[int, typer.Option(help="Input side in pixels, a multiple of 32.")] = 416,
+    detector_side: Annotated[int, typer.Option(help="Input side in pixels, a multiple of 32.")] = 512,
     cache: CacheOption = DEFAULT_CACHE,
 ) -> None:
     """Turn trained weights into a signed release: ONNX fp32, fp16, int8 and LiteRT int8, with a parity report."""

@@ -22,7 +22,7 @@ from training.augment import augmented
 from training.classifier import STRIDE, Classifier, load_imagenet
 from training.depthwise import hasten
 from training.gate_samples import load_exceptions
-from training.lessons import READS, Lessons, coverage, load_lessons, softened
+from training.lessons import READS, Lessons, coverage, level, load_lessons, softened
 from training.metrics import auc_per_finding
 from training.run import EpochSampler, Run, Work
 from training.run import Stage as AnyStage
@@ -35,7 +35,7 @@ class Stage:
     """One stage of a recipe: which images at which size, for how long, how fast.
 
     ``sets`` names the image sets with the share of each (0..1) that an epoch draws anew. ``distil`` is the share
-    (0..1) of the teachers' probabilities in the labels.
+    (0..1) of the teachers' probabilities in the labels; ``level`` takes the sets' prevalences out of what is learnt.
     """
 
     name: str
@@ -47,6 +47,7 @@ class Stage:
     body_factor: float
     warm_up: float
     distil: float = 0.0
+    level: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,14 +85,15 @@ class Recipe:
         )
 
 
-Item = tuple[Tensor, Tensor, Tensor, Tensor]
+Item = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 class Squares(Dataset[Item]):
     """Square images with their lessons, augmented by a generator seeded per image and epoch, so a resumed run repeats.
 
-    Items are float32 ``[1, S, S]`` in 0..1, labels ``[13]`` and second reads ``[R]`` with NaN for unknown, and the
-    cover of each cell of the activation maps by the boxes of each finding, ``[13, S/32, S/32]``.
+    Items are float32 ``[1, S, S]`` in 0..1, labels ``[13]`` and second reads ``[R]`` with NaN for unknown, the cover of
+    each cell of the activation maps by the boxes of each finding, ``[13, S/32, S/32]``, and offsets of the logits
+    ``[13]``.
     """
 
     def __init__(self, pixels: npt.NDArray[np.uint8], lessons: Lessons, augment: dict[str, float], seed: int) -> None:
@@ -105,9 +107,10 @@ class Squares(Dataset[Item]):
         side = self.pixels.shape[1]
         rng = np.random.default_rng((self.seed, self.epoch, index))
         image, boxes = augmented(self.pixels[index], self.lessons.targets(index, side), self.augment, rng)
-        labels, reads = self.lessons.labels[index], self.lessons.reads[index]
-        cover = coverage(boxes, side, -(-side // STRIDE))
-        return torch.from_numpy(image)[None], torch.from_numpy(labels), torch.from_numpy(reads), torch.from_numpy(cover)
+        lessons, cover = self.lessons, coverage(boxes, side, -(-side // STRIDE))
+        parts = (image[None], lessons.labels[index], lessons.reads[index], cover, lessons.offsets[index])
+        image, labels, reads, cover, offsets = (torch.from_numpy(part) for part in parts)
+        return image, labels, reads, cover, offsets
 
 
 class Pupil(nn.Module):
@@ -215,7 +218,7 @@ class Trainer:
         train, judged = self._tables(stage)
         seed = recipe.seed + 1000 * number
         squares, judged_squares = here.squares(train, stage.side), here.squares(judged, stage.side)
-        lessons = self._lessons(train, squares, stage.distil)
+        lessons = self._lessons(train, squares, stage)
         sampler = EpochSampler(train.rows["set"].map(stage.sets).to_numpy(float), seed, here.rank, here.world)
 
         def judge(average: nn.Module) -> dict[str, float]:
@@ -239,22 +242,25 @@ class Trainer:
             clip=5.0,
         )
 
-    def _lessons(self, train: Table, squares: npt.NDArray[np.uint8], distil: float) -> Lessons:
+    def _lessons(self, train: Table, squares: npt.NDArray[np.uint8], stage: Stage) -> Lessons:
         lessons = load_lessons(self.execution.data, train)
-        if not distil:
+        if stage.level:
+            groups = (train.rows["set"] + " " + train.rows["source"]).to_numpy()
+            lessons = replace(lessons, offsets=level(train.labels, groups))
+        if not stage.distil:
             return lessons
         device = self.execution.device
         with torch.autocast(device.type, dtype=torch.bfloat16):
             logits = np.mean([predict(teacher, squares, device, flip=False) for teacher in self.teachers], axis=0)
-        return replace(lessons, labels=softened(lessons.labels, sigmoid(logits), distil))
+        return replace(lessons, labels=softened(lessons.labels, sigmoid(logits), stage.distil))
 
     def _loss(self, network: nn.Module, batch: Item) -> Tensor:
-        image, labels, reads, cover = (part.to(self.execution.device) for part in batch)
+        image, labels, reads, cover, offsets = (part.to(self.execution.device) for part in batch)
         with torch.autocast(image.device.type, dtype=torch.bfloat16):
             maps, second = network(image.contiguous(memory_format=torch.channels_last))
         maps = maps.float()
         return (
-            masked_bce(maps.mean((2, 3)), labels)
+            masked_bce(maps.mean((2, 3)) + offsets, labels)
             + self.recipe.second_reads * masked_bce(second.float(), reads)
             + self.recipe.places * place_loss(maps, cover)
         )

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,9 @@ from training.images import ImageReader
 from training.tables import Table
 
 Floats = npt.NDArray[np.float32]
+
+MOST_OFFSET = 4.0
+"""A finding absent from a group gives no evidence of a larger one."""
 
 READS = ("normal", "lung_opacity", *CHESTXDET10)
 """What second readers said: RSNA's classes, then the findings ChestX-Det10 shares with ours."""
@@ -36,12 +40,14 @@ class Lessons:
         reads: float32 ``[N, R]`` in the order of :data:`READS`, NaN where nobody read again.
         places: per image ``[n, 5]``, finding and corners in fractions of the image; findings labelled 1 only.
         sizes: int ``[N, 2]``, width and height of images with places; elsewhere 1.
+        offsets: float32 ``[N, 13]``, added to the logits in the loss alone (:func:`level`); 0 where not levelled.
     """
 
     labels: Floats
     reads: Floats
     places: list[Floats]
     sizes: npt.NDArray[np.int64]
+    offsets: Floats
 
     def targets(self, row: int, side: int) -> Floats:
         """Places of an image in its ``side`` square: ``[n, 5]``, finding and corners in pixels."""
@@ -71,7 +77,7 @@ def load_lessons(data: Path, table: Table) -> Lessons:
             if known.any():
                 image_set, _, image = name.partition("/")
                 sizes[row] = reader.grey(image_set, image).shape[::-1]
-    return Lessons(table.labels, reads, places, sizes)
+    return Lessons(table.labels, reads, places, sizes, np.zeros_like(table.labels))
 
 
 def second_reads(reads: pd.DataFrame, names: list[str]) -> Floats:
@@ -86,6 +92,30 @@ def second_reads(reads: pd.DataFrame, names: list[str]) -> Floats:
         if drawn:
             out[row, 2:] = [key in drawn.split("|") for key in CHESTXDET10]
     return out
+
+
+def level(labels: Floats, groups: npt.NDArray[Any]) -> Floats:
+    """Log-odds ``[N, 13]`` by which findings are more frequent in an image's group than in all groups together.
+
+    Added to the logits while learning (logit adjustment, Menon et al., ICLR 2021), they take away what the network
+    would gain by telling the groups apart: Pneumonia is on a quarter of the sharp images and on one of 500 of the small
+    ones, so without them a blurred image is called healthy.
+
+    Args:
+        labels: ``[N, 13]``, NaN for unknown.
+        groups: ``[N]``, for example the image sets.
+    """
+    offsets = np.zeros_like(labels)
+    for group in np.unique(groups):
+        there = groups == group
+        known = ~np.isnan(labels[there]).all(axis=0)
+        offsets[there] = np.where(known, _smoothed_log_odds(labels[there]) - _smoothed_log_odds(labels), 0)
+    return np.clip(offsets, -MOST_OFFSET, MOST_OFFSET)
+
+
+def _smoothed_log_odds(labels: Floats) -> Floats:
+    with_it, known = np.nansum(labels, axis=0), (~np.isnan(labels)).sum(axis=0)
+    return np.log((with_it + 1) / (known - with_it + 1))
 
 
 def softened(labels: Floats, teachers: Floats, share: float) -> Floats:

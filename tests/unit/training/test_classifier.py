@@ -54,6 +54,7 @@ batch = 8
 rate = 1e-3
 body_factor = 0.5
 warm_up = 0.2
+level = true
 [augment]
 rotate_degrees = 5.0
 scale = 0.1
@@ -171,7 +172,7 @@ def test_the_rate_warms_up_and_cools_down():
 def test_the_shipped_recipe_reads_and_names_the_committed_split():
     shipped = Recipe.read(Path("training/recipes/classifier.toml"))
     assert shipped.split.is_file()
-    assert [stage.name for stage in shipped.stages] == ["small", "middle", "large"]
+    assert [stage.name for stage in shipped.stages] == ["small", "middle", "large", "levelled"]
 
 
 def test_the_place_loss_falls_as_the_map_moves_into_the_box():

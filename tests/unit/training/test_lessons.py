@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from shared.findings import KEYS
-from training.lessons import READS, coverage, load_lessons, softened
+from training.lessons import READS, coverage, level, load_lessons, softened
 from training.tables import Table
 
 MASS, NODULE = KEYS.index("Mass"), KEYS.index("Nodule")
@@ -68,3 +68,18 @@ def test_teachers_move_known_labels_and_fill_unknown_ones():
     labels = np.array([[1, 0, np.nan]], np.float32)
     mixed = softened(labels, np.array([[0.6, 0.2, 0.3]], np.float32), 0.5)
     np.testing.assert_allclose(mixed, [[0.8, 0.1, 0.3]], rtol=1e-6)
+
+
+def test_levelled_groups_have_the_same_odds_and_unknown_findings_none():
+    labels = np.zeros((2000, 13), np.float32)
+    groups = np.repeat(["sharp", "small"], 1000)
+    labels[:250, 0], labels[1000, 0] = 1, 1
+    labels[:100, 1] = 1
+    labels[1000:, 1] = np.nan
+    offsets = level(labels, groups)
+    overall = np.log(251 / 1749)
+    # What the network would have to say in each group to be right on average is then the same.
+    assert np.log(250 / 750) - offsets[0, 0] == pytest.approx(overall, abs=0.01)
+    assert offsets[1500, 0] == -4  # cut: one of a thousand is little to go by
+    assert (offsets[:1000] == offsets[0]).all()
+    assert offsets[1500, 1] == 0
