@@ -265,8 +265,9 @@ def judge_variants(
         names = {network: file_name(network, precision, runtime) for network in ("classifier", "detector")}
         classifier = open_model(folder / names["classifier"])
         judged = judge(classifier, open_model(folder / names["detector"]), validation)
-        aucs = told_apart(validation, judged, logits_of(classifier, validation.small_squares))
-        assessed = assessable(aucs)
+        both = told_apart(validation, judged, logits_of(classifier, validation.small_squares))
+        films_alone = told_apart_on_films(validation, judged)
+        assessed = {*assessable(both), *assessable(films_alone)}
         variant = Variant(
             precision=precision,
             runtime=runtime,
@@ -279,7 +280,7 @@ def judge_variants(
         answers = Answers(variant.id, size, variant.calibration.probabilities(judged.logits), judged.detections)
         variants.append(variant)
         rows.append(compare(answers, torch_answers, known))
-        worth[variant.id] = calibration_figures(validation, judged, aucs, assessed)
+        worth[variant.id] = calibration_figures(validation, judged, both, films_alone, assessed)
     return variants, rows, worth
 
 
@@ -317,19 +318,28 @@ def told_apart(validation: Validation, judged: Judged, small_logits: Floats) -> 
     )
 
 
+def told_apart_on_films(validation: Validation, judged: Judged) -> dict[str, Interval]:
+    """AUC of each finding on the full-size films alone."""
+    films = validation.films
+    return discrimination(films.labels, judged.logits, np.zeros(len(films)), films.rows["patient_id"].to_numpy())
+
+
 def calibration_figures(
-    validation: Validation, judged: Judged, aucs: dict[str, Interval], assessed: Collection[str]
+    validation: Validation,
+    judged: Judged,
+    both: dict[str, Interval],
+    films_alone: dict[str, Interval],
+    assessed: Collection[str],
 ) -> dict[str, Any]:
     """What is known of one variant's calibration (:func:`training.cross_fit.calibration_report`), and what it assesses.
 
-    ``auc`` of each finding is on films and small films together, which decides; ``auc_films`` on the films alone.
+    ``auc`` of each finding is on films and small films together, ``auc_films`` on the films alone; either may vouch.
     """
     films = validation.films
     patients = films.rows["patient_id"].to_numpy()
     report = calibration_report(films.labels, judged.logits, patients, assessed)
-    alone = discrimination(films.labels, judged.logits, np.zeros(len(films)), patients)
     for key in KEYS:
-        report["findings"][key] |= {"auc": as_list(aucs[key]), "auc_films": as_list(alone[key])}
+        report["findings"][key] |= {"auc": as_list(both[key]), "auc_films": as_list(films_alone[key])}
     return report
 
 

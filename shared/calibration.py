@@ -74,9 +74,8 @@ class FindingCalibration(BaseModel):
         prevalence: share of films with the finding in the population the probability is meant for, 0..1.
         threshold: probability from which the finding is likely (rule-in), 0..1.
         rule_out: probability below which the finding is unlikely, 0..1; there is no uncertain zone where it is not
-            below ``threshold``. 0 where none was measured (release 2026-11-25): then nothing is ever called unlikely.
-        assessed: whether this variant tells the finding reliably enough to report it at all. Release 2026-11-25 did
-            not decide this and reports every finding.
+            below ``threshold``.
+        assessed: whether this variant tells the finding reliably enough to report it at all.
         box_threshold: detector score from which its boxes are drawn, 0..1; a finding located by its activation map has
             its region drawn where it is likely.
     """
@@ -87,8 +86,8 @@ class FindingCalibration(BaseModel):
     intercept: float
     prevalence: float = Field(gt=0, lt=1)
     threshold: float = Field(ge=0, le=1)
-    rule_out: float = Field(default=0.0, ge=0, le=1)
-    assessed: bool = True
+    rule_out: float = Field(ge=0, le=1)
+    assessed: bool
     box_threshold: float = Field(ge=0, le=1)
 
     def state(self, probability: float) -> State:

@@ -65,8 +65,8 @@ class InputSpec(_Strict):
 class Variant(_Strict):
     """One precision of the models for one runtime, with the calibration measured on it.
 
-    ``classifier``, ``detector`` and ``gate`` name files of the manifest. Without ``familiarity`` (release 2026-11-25)
-    no radiograph is called unfamiliar.
+    ``classifier``, ``detector`` and ``gate`` name files of the manifest. Without ``familiarity`` no
+    radiograph is called unfamiliar.
     """
 
     precision: Precision

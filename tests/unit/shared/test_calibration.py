@@ -14,9 +14,8 @@ def expit(logit: np.ndarray | float) -> np.ndarray | float:
 
 
 def calibration(**changes: float) -> FindingCalibration:
-    values = {"slope": 1.2, "intercept": -0.4, "prevalence": 0.3, "threshold": 0.5, "rule_out": 0.1}
-    values["box_threshold"] = 0.2
-    return FindingCalibration(**(values | changes))
+    values = {"slope": 1.2, "intercept": -0.4, "prevalence": 0.3, "threshold": 0.5, "rule_out": 0.1, "assessed": True}
+    return FindingCalibration(**(values | {"box_threshold": 0.2} | changes))
 
 
 def test_sigmoid_is_the_logistic_function_and_never_overflows():
@@ -74,12 +73,6 @@ def test_a_finding_is_likely_uncertain_or_unlikely(probability: float, rule_out:
 def test_what_is_not_assessed_is_never_called_likely_or_unlikely():
     unreliable = calibration(assessed=False)
     assert {unreliable.state(p) for p in (0.0, 0.3, 1.0)} == {State.NOT_ASSESSED}
-
-
-def test_a_manifest_from_before_the_states_calls_nothing_unlikely():
-    old = {"slope": 1, "intercept": 0, "prevalence": 0.1, "threshold": 0.5, "box_threshold": 0.3}
-    finding = FindingCalibration.model_validate(old)
-    assert {finding.state(p) for p in (0.0, 0.2, 0.49)} == {State.UNCERTAIN}
 
 
 def test_a_sites_prevalences_change_the_probabilities_and_never_a_state():

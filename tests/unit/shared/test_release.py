@@ -37,7 +37,9 @@ def keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def manifest(folder: Path) -> Manifest:
-    finding = FindingCalibration(slope=1, intercept=0, prevalence=0.1, threshold=0.5, box_threshold=0.3)
+    finding = FindingCalibration(
+        slope=1, intercept=0, prevalence=0.1, threshold=0.5, rule_out=0.1, assessed=True, box_threshold=0.3
+    )
     calibration = Calibration(findings=dict.fromkeys(KEYS, finding), operating_point="x", population="y")
     return Manifest(
         id="test-1",
