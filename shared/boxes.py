@@ -195,14 +195,25 @@ def locate(boxes: Floats, scores: Floats, square: Letterbox, min_score: float, m
     return found._replace(corners=square.to_fractions(found.corners))
 
 
-def one_of_rivals(boxes: Sequence[Box], max_overlap: float = 0.4) -> tuple[Box, ...]:
-    """Of two :data:`RIVALS` that overlap by more than ``max_overlap``, keep the better; the order stays."""
+def one_a_place(boxes: Sequence[Box], share: float = 0.6) -> tuple[Box, ...]:
+    """Of boxes of one finding, or of :data:`RIVALS`, that show one place, keep the best; the order stays.
+
+    Two boxes show one place if they share at least ``share`` (0..1) of the smaller one: a nodule
+    inside a mass is the mass.
+    """
     rivals = {key: other for pair in RIVALS for key, other in (pair, pair[::-1])}
-    corners = np.array([[b.x, b.y, b.x + b.w, b.y + b.h] for b in boxes], np.float32).reshape(-1, 4)
-    overlaps = overlap(corners, corners) > max_overlap
     kept: list[int] = []
     for number in sorted(range(len(boxes)), key=lambda n: -boxes[n].score):
-        rival = rivals.get(boxes[number].finding)
-        if not any(boxes[other].finding == rival and overlaps[number, other] for other in kept):
+        box = boxes[number]
+        alike = (box.finding, rivals.get(box.finding))
+        if not any(boxes[other].finding in alike and _shared_of_smaller(box, boxes[other]) >= share for other in kept):
             kept.append(number)
     return tuple(boxes[number] for number in sorted(kept))
+
+
+def _shared_of_smaller(a: Box, b: Box) -> float:
+    """Share of the smaller box's area that lies in the other."""
+    width = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
+    height = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
+    smaller = min(a.w * a.h, b.w * b.h)
+    return width * height / smaller if width > 0 and height > 0 and smaller > 0 else 0.0

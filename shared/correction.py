@@ -6,12 +6,13 @@ have been, and undoing a wrong correction gives the original back.
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.preprocess import GreyImage
+if TYPE_CHECKING:  # what it imports is too much for programs that only read files
+    from shared.preprocess import GreyImage
 
 _WORDS = {
     "en": ("turned 90° anticlockwise", "turned by 180°", "turned 90° clockwise", "black and white swapped", " and "),
@@ -44,7 +45,7 @@ class Correction(BaseModel):
 
     def apply(self, pixels: GreyImage) -> GreyImage:
         """The corrected copy of ``pixels`` ``[H, W]``, uint8 or uint16; height and width swap on an odd turn."""
-        turned = cast(GreyImage, np.array(np.rot90(pixels, self.quarter_turns), order="C"))
+        turned = cast("GreyImage", np.array(np.rot90(pixels, self.quarter_turns), order="C"))
         return np.invert(turned) if self.invert else turned
 
     def describe(self, language: Literal["en", "ko"] = "en") -> str:

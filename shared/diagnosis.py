@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from shared.activation import region, weighed
-from shared.boxes import LEAST, Box, Detections, locate, one_of_rivals
+from shared.boxes import LEAST, Box, Detections, locate, one_a_place
 from shared.calibration import NIH, State
 from shared.correction import Correction
 from shared.findings import BY_KEY, KEYS, Urgency
@@ -207,7 +207,7 @@ class Diagnoser:
             x1, y1, x2, y2 = (float(value) for value in corners)
             if score >= self._box_threshold(key, min_score) and x2 > x1 and y2 > y1:
                 boxes.append(Box(finding=key, score=float(score), x=x1, y=y1, w=x2 - x1, h=y2 - y1, source="detector"))
-        return one_of_rivals(boxes) if min_score is None else tuple(boxes)
+        return one_a_place(boxes) if min_score is None else tuple(boxes)
 
     def _box_threshold(self, key: str, min_score: float | None) -> float:
         """Lowest score at which the detector's boxes of a finding are drawn; infinite where they never are."""

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from shared.boxes import BINS, Box, Detections, anchor_points, decode, fuse, locate, one_of_rivals, overlap, suppress
+from shared.boxes import BINS, Box, Detections, anchor_points, decode, fuse, locate, one_a_place, overlap, suppress
 from shared.findings import KEYS
 from shared.preprocess import Letterbox
 
@@ -146,6 +146,16 @@ def test_one_place_is_a_mass_or_a_nodule_but_not_both() -> None:
     mass, same, beside = box("Mass", 0.5, 0.1), box("Nodule", 0.4, 0.12), box("Nodule", 0.3, 0.6)
     better = box("Nodule", 0.7, 0.12)
     effusion = box("Effusion", 0.1, 0.1)
-    assert one_of_rivals([effusion, beside, same, mass]) == (effusion, beside, mass)
-    assert one_of_rivals([mass, better]) == (better,)
-    assert one_of_rivals([]) == ()
+    assert one_a_place([effusion, beside, same, mass]) == (effusion, beside, mass)
+    assert one_a_place([mass, better]) == (better,)
+    assert one_a_place([]) == ()
+
+
+def test_a_box_inside_a_better_one_of_its_kind_shows_nothing_new() -> None:
+    def box(finding: str, score: float, x: float, w: float) -> Box:
+        return Box(finding=finding, score=score, x=x, y=0.2, w=w, h=w, source="detector")
+
+    large, inside, nodule = box("Mass", 0.6, 0.1, 0.4), box("Mass", 0.5, 0.2, 0.1), box("Nodule", 0.2, 0.3, 0.05)
+    neighbour = box("Mass", 0.3, 0.48, 0.3)
+    effusion = box("Effusion", 0.1, 0.2, 0.1)
+    assert one_a_place([large, inside, nodule, neighbour, effusion]) == (large, neighbour, effusion)

@@ -100,7 +100,7 @@ def test_the_command_writes_a_report_figures_and_a_row_for_every_film(folder: Pa
     assert len(rows) == NUMBER + 3
     by_name = {row["image"]: row for row in rows}
     assert by_name["legs.png"]["verdict"] == "refused"
-    assert by_name["legs.png"]["codes"] == "not_a_chest_radiograph"
+    assert by_name["legs.png"]["codes"].split()[0] == "not_a_chest_radiograph"
     assert by_name["legs.png"]["Mass"] == ""
     assert (by_name[JUNK]["codes"], by_name["gap.png"]["codes"]) == ("format_unknown", "file_missing")
     assert 0 < float(by_name["0.png"]["Mass"]) < 1
