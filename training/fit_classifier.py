@@ -109,8 +109,8 @@ class Squares(Dataset[Item]):
         image, boxes = augmented(self.pixels[index], self.lessons.targets(index, side), self.augment, rng)
         lessons, cover = self.lessons, coverage(boxes, side, -(-side // STRIDE))
         parts = (image[None], lessons.labels[index], lessons.reads[index], cover, lessons.offsets[index])
-        image, labels, reads, cover, offsets = (torch.from_numpy(part) for part in parts)
-        return image, labels, reads, cover, offsets
+        pixels, labels, reads, covered, offsets = (torch.from_numpy(part) for part in parts)
+        return pixels, labels, reads, covered, offsets
 
 
 class Pupil(nn.Module):
