@@ -59,7 +59,7 @@ from training.detection_metrics import (
     mean_box_baseline,
     score_thresholds,
 )
-from training.detector import detector_scale, load_detector
+from training.detector import detector_shape, load_detector
 from training.evaluation.evaluate import evaluate
 from training.evaluation.figures import plain
 from training.evaluation.films import load_films
@@ -122,13 +122,16 @@ class Ingredients:
         gate: Path,
         data: Path,
         cache: Path,
-        classifier_side: int,
-        detector_side: int,
+        classifier_side: int | None = None,
+        detector_side: int | None = None,
     ) -> Ingredients:
-        """Backbone and split as the classifier's recipe has them, the gate's side as its training left it."""
+        """Backbone and split as the classifier's recipe has them; a side that is not given is the one trained at."""
         read = Recipe.read(recipe)
-        spec = load_spec(gate)
-        sides = Sides(classifier_side, detector_side, spec.side)
+        sides = Sides(
+            classifier=classifier_side or read.stages[-1].side,
+            detector=detector_side or detector_shape(detector)[1],
+            gate=load_spec(gate).side,
+        )
         return cls(
             classifier, detector, read.backbone, gate, recipe, data, read.split, read.validation_fold, cache, sides
         )
@@ -181,7 +184,7 @@ def build_release(ingredients: Ingredients, release_id: str, weights: Path, key:
     data = data_facts(ingredients.data, ingredients.split, ingredients.fold)
     card = model_card(
         manifest, figures, parity_markdown(rows), data, ingredients.recipe.read_text(), ingredients.backbone,
-        detector_scale(ingredients.detector),
+        detector_shape(ingredients.detector)[0],
     )  # fmt: skip
     (staging / CARD).write_text(card)
     write_manifest(staging, manifest.model_copy(update={"files": entries(staging)}), key)

@@ -312,8 +312,12 @@ def convert(
     recipe: Annotated[Path, typer.Option(help="The classifier's recipe.")] = Path("training/recipes/classifier.toml"),
     data: DataOption = None,
     weights: Annotated[Path, typer.Option(help="Where releases are kept.")] = Path("weights"),
-    classifier_side: Annotated[int, typer.Option(help="Input side in pixels.")] = 320,
-    detector_side: Annotated[int, typer.Option(help="Input side in pixels, a multiple of 32.")] = 512,
+    classifier_side: Annotated[
+        Optional[int], typer.Option(help="Input side in pixels; that of the recipe's last stage if not given.")
+    ] = None,
+    detector_side: Annotated[
+        Optional[int], typer.Option(help="The same, a multiple of 32; the side it was trained at if not given.")
+    ] = None,
     cache: CacheOption = DEFAULT_CACHE,
 ) -> None:
     """Turn trained weights into a signed release: ONNX fp32, fp16, int8 and LiteRT int8, with a parity report."""

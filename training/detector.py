@@ -144,15 +144,15 @@ def save_detector(network: nn.Module, scale: str, side: int, path: Path) -> None
     save_file(tensors, path, metadata={"scale": scale, "side": str(side)})
 
 
-def detector_scale(path: Path) -> str:
-    """Scale n, s, m, l or x of the detector in a file of :func:`save_detector`."""
+def detector_shape(path: Path) -> tuple[str, int]:
+    """Scale (n, s, m, l or x) and input side in pixels of the detector in a file of :func:`save_detector`."""
     with safe_open(path, "pt") as file:
-        scale: str = file.metadata()["scale"]
-    return scale
+        metadata = file.metadata()
+    return metadata["scale"], int(metadata["side"])
 
 
 def load_detector(path: Path) -> RawHeads:
     """The trained detector of a file of :func:`save_detector`, in evaluation mode on the CPU."""
-    network = build(detector_scale(path))
+    network = build(detector_shape(path)[0])
     network.load_state_dict(load_file(path))
     return RawHeads(network).eval()

@@ -43,7 +43,7 @@ class Places:
     Attributes:
         truth: the readers'.
         healthy: films labelled with none of the 13 findings, bool ``[N]``.
-        product: candidates of the product; ``shown`` those it draws.
+        product: candidates of the product; ``shown`` those it draws, and of these by source.
         detector, activation: what each network alone offers for every finding.
         fixed: the trivial baseline.
     """
@@ -55,21 +55,30 @@ class Places:
     activation: Sequence[Detections]
     fixed: Sequence[Detections]
     shown: Sequence[Detections]
+    shown_detector: Sequence[Detections]
+    shown_activation: Sequence[Detections]
 
     def where(self, mask: npt.NDArray[np.bool_]) -> Places:
         """The films of a boolean mask ``[N]``."""
         chosen = np.flatnonzero(mask)
-        columns = (self.product, self.detector, self.activation, self.fixed, self.shown)
+        drawn = (self.shown, self.shown_detector, self.shown_activation)
+        columns = (self.product, self.detector, self.activation, self.fixed, *drawn)
         truth = truth_where(self.truth, mask)
         return Places(truth, self.healthy[mask], *([column[int(row)] for row in chosen] for column in columns))
 
 
 def places_of(films: Films, answers: Answers) -> Places:
     """The places of all accepted films."""
-    shown = [as_detections(diagnosis.boxes) for diagnosis in answers.diagnoses]
+    boxes = [diagnosis.boxes for diagnosis in answers.diagnoses]
+    shown, by_detector, by_map = (
+        [as_detections([box for box in drawn if box.source in sources]) for drawn in boxes]
+        for sources in (("detector", "activation"), ("detector",), ("activation",))
+    )
     healthy = (films.table.labels == 0).all(axis=1)
     fixed = fixed_boxes(films.truth, films.trained_boxes)
-    return Places(films.truth, healthy, answers.candidates, answers.by_detector, answers.by_map, fixed, shown)
+    return Places(
+        films.truth, healthy, answers.candidates, answers.by_detector, answers.by_map, fixed, shown, by_detector, by_map
+    )
 
 
 def location(places: Places, source: str, located_by: dict[str, str]) -> dict[str, Any]:
@@ -91,7 +100,7 @@ def location(places: Places, source: str, located_by: dict[str, str]) -> dict[st
         },
         "pointing": pointing_figures(lesions, source),
         "froc": froc(places, source),
-        "shown": shown_figures(places, source, located_by),
+        "shown": shown_figures(places, source),
     }
     if len(supported):
         mean = f"{whom}; mean of {len(supported)} findings boxed in at least {MIN_SUPPORT} films"
@@ -184,17 +193,18 @@ def froc(places: Places, source: str) -> list[dict[str, Any]]:
     ]
 
 
-def shown_figures(places: Places, source: str, located_by: dict[str, str]) -> dict[str, Any]:
+def shown_figures(places: Places, source: str) -> dict[str, Any]:
     """What is drawn at the release's thresholds: how many boxes hit, how many readers' boxes are found."""
-    matches, boxes = match(places.truth, places.shown), places.truth.counts.sum(1)
-    patients = places.truth.patients
-    by_map = np.array([located_by[key] == "activation" for key in KEYS])[matches.finding]
-    owner = patients[matches.image]
-    hit = matches.hit.astype(np.float64)
+    boxes, patients = places.truth.counts.sum(1), places.truth.patients
     whom = f"{source}: boxes overlapping a reader's by at least {MIN_OVERLAP}"
     figures: dict[str, Any] = {}
-    for name, mask in (("all", np.ones(len(hit))), ("detector", 1.0 - by_map), ("activation", 1.0 * by_map)):
-        figures[f"precision_{name}"] = share_of(hit, mask, owner, f"{whom}, of those drawn ({name})")
+    drawn = {"all": places.shown, "detector": places.shown_detector, "activation": places.shown_activation}
+    for name, mine in drawn.items():
+        hits = match(places.truth, mine)
+        ones, owner = np.ones(len(hits.hit)), patients[hits.image]
+        population = f"{whom}, of those drawn ({name})"
+        figures[f"precision_{name}"] = share_of(hits.hit.astype(np.float64), ones, owner, population)
+    matches = match(places.truth, places.shown)
     found = np.bincount(matches.image[matches.hit], minlength=len(boxes))
     figures["recall"] = resampled(partial(_ratio, found, boxes), patients, f"{whom}, of the readers'", int(boxes.sum()))
     if places.healthy.any():

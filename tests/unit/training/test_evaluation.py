@@ -100,7 +100,7 @@ def test_the_command_writes_a_report_figures_and_a_row_for_every_film(folder: Pa
     assert len(rows) == NUMBER + 3
     by_name = {row["image"]: row for row in rows}
     assert by_name["legs.png"]["verdict"] == "refused"
-    assert by_name["legs.png"]["codes"].split()[0] == "not_a_chest_radiograph"
+    assert by_name["legs.png"]["codes"] == "not_a_chest_radiograph unfamiliar"
     assert by_name["legs.png"]["Mass"] == ""
     assert (by_name[JUNK]["codes"], by_name["gap.png"]["codes"]) == ("format_unknown", "file_missing")
     assert 0 < float(by_name["0.png"]["Mass"]) < 1
@@ -196,13 +196,16 @@ def test_boxes_are_judged_against_the_readers():
     known = np.ones((8, len(KEYS)), bool)
     patients = np.array([f"p{n}" for n in range(8)], object)
     healthy = np.arange(8) >= 6
-    places = Places(Truth(truth, known, patients), healthy, said, said, nothing, nothing, said)
+    right, wrong = said[:3] + nothing[3:], nothing[:3] + said[3:]
+    places = Places(Truth(truth, known, patients), healthy, said, said, nothing, nothing, said, right, wrong)
     found = location(places, "all", dict.fromkeys(KEYS, "detector"))
     assert found["films"] == 6
     assert found["pointing"]["product"].value == 0.5
     assert found["pointing"]["fixed_box"].value == 0
     assert found["findings"]["Mass"]["activation_iou"].value == 0
     assert found["shown"]["precision_all"].value == 0.5
+    assert found["shown"]["precision_detector"].value == 1
+    assert found["shown"]["precision_activation"].value == 0
     assert found["shown"]["recall"].value == 0.5
     assert found["shown"]["boxes_a_healthy_film"].value == 0.5
     at = {point["false_per_film"]: point["found"].value for point in found["froc"]}

@@ -1,6 +1,7 @@
 """Splits and statistics hold at the size of the whole of NIH ChestX-ray14; made-up data trains like real data."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ pytest.importorskip("torch")
 from shared.calibration import NIH_PREVALENCE
 from shared.errors import FirstRayError
 from shared.findings import KEYS
-from training.fit_classifier import fit
+from training.fit_classifier import Recipe, Trainer
 from training.metrics import mean_auc, shortcut_scores
 from training.official import nih_boxes, nih_labels, write_nih
 from training.splits import make_folds
@@ -20,40 +21,6 @@ from training.tables import load_table
 METADATA = Path(os.environ.get("FIRSTRAY_DATA", "/nonexistent")) / "metadata"
 ENTRIES, BOXES = METADATA / "Data_Entry_2017_v2020.csv.gz", METADATA / "BBox_List_2017.csv.gz"
 official = pytest.mark.skipif(not ENTRIES.is_file(), reason="FIRSTRAY_DATA holds no official NIH tables")
-
-RECIPE = """
-[model]
-backbone = "tf_efficientnet_lite0"
-drop = 0.0
-drop_path = 0.0
-[data]
-split = "data/folds.csv"
-validation_fold = 0
-[optimiser]
-weight_decay = 0.0
-ema_decay = 0.5
-seed = 1
-[lessons]
-second_reads = 0.3
-places = 0.05
-[[stage]]
-name = "only"
-sets = { images = 1.0 }
-side = 32
-epochs = 1
-batch = 8
-rate = 1e-3
-body_factor = 1.0
-warm_up = 0.2
-[augment]
-rotate_degrees = 5.0
-scale = 0.1
-shift = 0.05
-gamma = 0.2
-contrast = 0.2
-brightness = 0.1
-flip = 0.5
-"""
 
 
 @official
@@ -89,8 +56,11 @@ def test_a_table_that_is_not_nihs_is_refused(tmp_path):
         nih_labels(path)
 
 
-def test_made_up_data_trains(tmp_path, capsys):
+def test_made_up_data_trains_by_the_shipped_recipe(tmp_path, capsys):
     write_synthetic(tmp_path / "data", 40, side=48)
-    (tmp_path / "recipe.toml").write_text(RECIPE)
-    fit(tmp_path / "recipe.toml", tmp_path / "data", tmp_path / "out", tmp_path / "cache")
-    assert "images/s" in capsys.readouterr().out
+    shipped = Recipe.read(Path("training/recipes/classifier.toml"))
+    stages = [replace(stage, sets={"images": 1.0}, side=32, epochs=1, batch=8) for stage in shipped.stages]
+    small = replace(shipped, split=tmp_path / "data" / "folds.csv", stages=stages)
+    Trainer(small, tmp_path / "data", tmp_path / "out", tmp_path / "cache", workers=0, limit=None).run()
+    assert capsys.readouterr().out.count("images/s") == len(stages)
+    assert (tmp_path / "out" / "middle.safetensors").is_file()
