@@ -247,7 +247,9 @@ def print_readable(outcome: Outcome) -> None:
             f"{flag}{finding.explanation}",
         )
     console.print(table)
-    others = {box.finding for box in diagnosis.boxes} - {ranked.finding for ranked in diagnosis.top3}
+    shown = {ranked.finding for ranked in diagnosis.top3}
+    suspected = {key for key, state in diagnosis.states.items() if state is State.LIKELY}
+    others = {box.finding for box in diagnosis.boxes} - shown - suspected
     if others:
         console.print(f"Also marked: {_names(sorted(others))}")
     for line in state_lines(diagnosis):
