@@ -18,19 +18,12 @@ import numpy.typing as npt
 sys.modules["requests"] = None  # type: ignore[assignment]  # pydicom would load it, and the network with it, for nothing
 from PIL import Image, ImageOps, TiffImagePlugin  # noqa: E402
 
-from shared._dicom import PREAMBLE_BYTES, read_dicom  # noqa: E402
+from shared._dicom import read_dicom  # noqa: E402
+from shared._format import sniff  # noqa: E402
 from shared._wire import Failure, Limits, read_header, write_message  # noqa: E402
 
 Grey = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 
-MAGIC: Final = {
-    b"\xff\xd8\xff": "jpeg",
-    b"\x89PNG\r\n\x1a\n": "png",
-    b"II*\x00": "tiff",
-    b"MM\x00*": "tiff",
-    b"II+\x00": "tiff",
-    b"MM\x00+": "tiff",
-}
 WHITE_IS_ZERO: Final = 0
 PHOTOMETRIC: Final = {**dict.fromkeys(("1", "L", "LA", "I;16", "I;16B", "I;16L"), "MONOCHROME2"), "P": "PALETTE COLOR"}
 """DICOM's term for what a Pillow mode holds; every other mode is colour."""
@@ -89,13 +82,6 @@ def reason(error: Exception, kind: str) -> str:
     if "memory" in words:
         return "decode_memory"
     return ("dicom" if kind == "dicom" else "image") + ("_truncated" if "truncated" in words else "_invalid")
-
-
-def sniff(data: bytes) -> str | None:
-    """The format by its first bytes; DICOM first, whose preamble may look like a TIFF (PS3.10 7.1)."""
-    if data[PREAMBLE_BYTES - 4 : PREAMBLE_BYTES] == b"DICM":
-        return "dicom"
-    return next((kind for magic, kind in MAGIC.items() if data.startswith(magic)), None)
 
 
 def read_picture(data: bytes, kind: str, limits: Limits) -> tuple[Grey, dict[str, Any]]:

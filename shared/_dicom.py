@@ -15,10 +15,11 @@ from pydicom.pixels import get_decoder
 from pydicom.pixels.utils import get_expected_length
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, RLELossless
 
+from shared._format import PREAMBLE_BYTES
 from shared._greyscale import Grey, grey_table, look_up, luma, numbers, palette_table, text, unsigned
 from shared._wire import Failure, Limits
 
-PREAMBLE_BYTES: Final = 132
+MAX_LINE: Final = 120
 UNDEFINED_LENGTH: Final = 0xFFFFFFFF
 LONG_FORM: Final = frozenset(
     (b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV")
@@ -251,4 +252,46 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "laterality": text(dataset, "ImageLaterality") or text(dataset, "Laterality"),
         "modality": text(dataset, "Modality"),
         "body_part": text(dataset, "BodyPartExamined"),
+        "labels": labels(dataset),
     }
+
+
+def labels(dataset: Dataset) -> dict[str, str | None]:
+    """What the device calls the patient (PS3.3 C.7.1.1) and when it exposed (C.7.3.1, C.7.6.1), as one line each.
+
+    A name is given as its ideographic group where there is one, else the alphabetic (PS3.5 6.2.1.1).
+    """
+    return {
+        "name": person(dataset),
+        "patient_id": line(dataset, "PatientID"),
+        "birth_date": line(dataset, "PatientBirthDate"),
+        "sex": line(dataset, "PatientSex"),
+        "acquired_at": " ".join(filter(None, (line(dataset, "AcquisitionDate"), line(dataset, "AcquisitionTime"))))
+        or " ".join(filter(None, (line(dataset, "ContentDate"), line(dataset, "ContentTime"))))
+        or None,
+    }
+
+
+def person(dataset: Dataset) -> str | None:
+    """The patient's name in the order it is written."""
+    try:
+        name = dataset["PatientName"].value
+        groups = [part.replace("^", " ") for part in (name.ideographic, name.alphabetic) if part]
+    except (KeyError, AttributeError, LookupError, ValueError):
+        return None
+    return one_line(groups[0]) if groups else None
+
+
+def line(dataset: Dataset, keyword: str) -> str | None:
+    """One value as text; None where it is absent or cannot be decoded."""
+    try:
+        value = dataset[keyword].value
+    except (KeyError, LookupError, ValueError):
+        return None
+    return one_line(str(value)) if value is not None else None
+
+
+def one_line(words: str) -> str | None:
+    """Printable characters only, at most :data:`MAX_LINE`; None where nothing is left."""
+    printable = "".join(letter if letter.isprintable() else " " for letter in words)
+    return " ".join(printable.split())[:MAX_LINE] or None

@@ -47,7 +47,11 @@ def draw(radiograph: Radiograph, diagnosis: Diagnosis, language: Language = "en"
     Labels carry no score: a detector's score is no probability and would seem to contradict the one beside the image.
     A corrected radiograph says so in its lower left corner.
     """
-    image = grey8(radiograph).convert("RGB")
+    return mark(grey8(radiograph).convert("RGB"), diagnosis, language)
+
+
+def mark(image: Image.Image, diagnosis: Diagnosis, language: Language = "en") -> Image.Image:
+    """Draw a diagnosis on a picture (RGB, any size) of its radiograph, as :func:`draw` does; returns ``image``."""
     canvas = ImageDraw.Draw(image)
     line = max(2, round(max(image.size) / 250))
     font = _font(max(12, round(max(image.size) / 48)))

@@ -6,6 +6,8 @@ pixels and file size (:class:`Limits`), so that a damaged or hostile file gives 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import math
 import os
 import stat
@@ -18,11 +20,22 @@ import numpy as np
 import numpy.typing as npt
 
 from shared import _guard
+from shared._format import PREAMBLE_BYTES, sniff
 from shared._wire import DEFAULT_LIMITS, Failure, Limits
 from shared.correction import Correction
 from shared.errors import RadiographError
 
-__all__ = ["ERRORS", "Limits", "Radiograph", "View", "load_radiograph", "warm_up"]
+__all__ = [
+    "ERRORS",
+    "DeviceLabels",
+    "Limits",
+    "Radiograph",
+    "View",
+    "decode_radiograph",
+    "load_radiograph",
+    "open_image",
+    "warm_up",
+]
 
 SEND_AGAIN: Final = "Send or export the image again from the X-ray device."
 EXPORT_OTHERWISE: Final = "Export it as an uncompressed DICOM file or as PNG."
@@ -66,6 +79,8 @@ ERRORS: Final[dict[str, tuple[str, str]]] = {
 
 MAX_TEXT: Final = 16
 """Longest text field taken over from a file: a DICOM code string (PS3.5 6.2)."""
+MAX_LINE: Final = 120
+"""Longest line of :class:`DeviceLabels`."""
 
 
 class View(StrEnum):
@@ -75,6 +90,22 @@ class View(StrEnum):
     AP = "AP"
     LATERAL = "LATERAL"
     UNKNOWN = "UNKNOWN"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceLabels:
+    """What the X-ray device wrote beside the image; each a printable line of at most 120 characters, or None.
+
+    Attributes:
+        name, patient_id, birth_date, sex: of the patient, as text of the file (PS3.3 C.7.1.1).
+        acquired_at: date and time of the exposure in the device's own clock, as text of the file.
+    """
+
+    name: str | None = None
+    patient_id: str | None = None
+    birth_date: str | None = None
+    sex: str | None = None
+    acquired_at: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +125,7 @@ class Radiograph:
         body_part: Body Part Examined ("CHEST", ...), or None.
         photometric: DICOM photometric interpretation of the source, e.g. "MONOCHROME1" (also TIFF WhiteIsZero).
         correction: how ``pixels`` (and with them the spacing) were turned or inverted after decoding, or None.
+        labels: what the device wrote about patient and time; empty for formats that carry none. Patient data.
     """
 
     pixels: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
@@ -107,6 +139,7 @@ class Radiograph:
     body_part: str | None
     photometric: str
     correction: Correction | None = None
+    labels: DeviceLabels = DeviceLabels()
 
     def corrected(self, correction: Correction) -> Radiograph:
         """The same radiograph, turned or inverted as the gate offered or a person asked; this one stays as it is."""
@@ -139,6 +172,18 @@ def load_radiograph(path: Path | str | bytes, limits: Limits = DEFAULT_LIMITS) -
         raise _error(failure) from failure
 
 
+def decode_radiograph(data: bytes, limits: Limits = DEFAULT_LIMITS) -> Radiograph:
+    """:func:`load_radiograph` for the bytes of a file."""
+    try:
+        if not data:
+            raise Failure("file_empty")
+        if len(data) > limits.file_bytes:
+            raise Failure("file_too_large")
+        return _radiograph(_guard.decode(data, limits))
+    except Failure as failure:
+        raise _error(failure) from failure
+
+
 def warm_up(limits: Limits = DEFAULT_LIMITS) -> None:
     """Start the decoder process in the background, so that the first file need not wait for it. Returns at once.
 
@@ -151,18 +196,59 @@ def warm_up(limits: Limits = DEFAULT_LIMITS) -> None:
         raise _error(failure) from failure
 
 
-def _read(path: Path | str | bytes, limits: Limits) -> bytes:
-    """The bytes of a regular file. Neither a FIFO nor a device is opened, for that could block or act."""
+def open_image(path: Path | str | bytes, limits: Limits = DEFAULT_LIMITS) -> tuple[io.FileIO, str]:
+    """Open a file that begins like an image, to keep its bytes without decoding them.
+
+    Args:
+        path: the file; its name may have any extension and any bytes.
+        limits: ``file_bytes`` counts here.
+
+    Returns:
+        The file, at its start, for the caller to close; and what it holds: "dicom", "jpeg", "png" or "tiff".
+
+    Raises:
+        RadiographError: ``file_*`` or ``format_unknown``.
+    """
+    try:
+        with contextlib.ExitStack() as on_failure:
+            file = on_failure.enter_context(_open(path, limits))
+            start = file.read(PREAMBLE_BYTES)
+            kind = sniff(start)
+            if kind is None:
+                raise Failure("format_unknown" if start else "file_empty")
+            file.seek(0)
+            on_failure.pop_all()
+            return file, kind
+    except OSError as error:
+        raise _error(Failure("file_unreadable", type(error).__name__)) from error
+    except Failure as failure:
+        raise _error(failure) from failure
+
+
+def _open(path: Path | str | bytes, limits: Limits) -> io.FileIO:
+    """A regular file, open for reading. Neither a FIFO nor a device is opened, for that could block or act."""
     try:
         _check_file(os.stat(path), limits)
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
-        with open(descriptor, "rb", buffering=0) as file:
-            status = os.fstat(descriptor)
-            _check_file(status, limits)
-            data = file.read(status.st_size)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise Failure("file_missing") from error
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        raise Failure("file_unreadable", type(error).__name__) from error
+    file = io.FileIO(descriptor)
+    try:
+        _check_file(os.fstat(descriptor), limits)
+    except Failure:
+        file.close()
+        raise
+    return file
+
+
+def _read(path: Path | str | bytes, limits: Limits) -> bytes:
+    """The bytes of a regular file."""
+    try:
+        with _open(path, limits) as file:
+            data = file.read(os.fstat(file.fileno()).st_size)
+    except OSError as error:
         raise Failure("file_unreadable", type(error).__name__) from error
     if not data:
         raise Failure("file_empty")
@@ -194,6 +280,7 @@ def _radiograph(decoded: _guard.Decoded) -> Radiograph:
             modality=_text(header.get("modality")),
             body_part=_text(header.get("body_part")),
             photometric=_text(header["photometric"]) or "",
+            labels=_labels(header.get("labels")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise Failure("decode_crashed", "bad answer") from error
@@ -205,6 +292,15 @@ def _text(value: Any) -> str | None:
     if not isinstance(value, str) or len(value) > MAX_TEXT:
         raise ValueError("not a code string")
     return "".join(filter(str.isprintable, value)) or None
+
+
+def _labels(value: Any) -> DeviceLabels:
+    if value is None:
+        return DeviceLabels()
+    lines = {name: value.get(name) for name in DeviceLabels.__slots__}
+    if not all(line is None or (isinstance(line, str) and len(line) <= MAX_LINE) for line in lines.values()):
+        raise ValueError("not labels")
+    return DeviceLabels(**{name: line and "".join(filter(str.isprintable, line)) for name, line in lines.items()})
 
 
 def _spacing(value: Any) -> tuple[float, float] | None:

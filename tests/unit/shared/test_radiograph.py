@@ -16,12 +16,13 @@ import numpy.typing as npt
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.data import get_testdata_file
+from pydicom.data import get_charset_files, get_testdata_file
 from pydicom.dataset import Dataset
 from pydicom.pixels import apply_modality_lut, apply_voi_lut
 from pydicom.sequence import Sequence
 
-from shared.radiograph import ERRORS, View, load_radiograph, warm_up
+from shared.errors import RadiographError
+from shared.radiograph import ERRORS, DeviceLabels, View, decode_radiograph, load_radiograph, warm_up
 
 
 def sample(name: str) -> Path:
@@ -484,3 +485,49 @@ class TestCalling:
             assert code == code.lower().replace(" ", "_")
             assert message.endswith("."), code
             assert action.endswith("."), code
+
+
+def test_bytes_decode_as_the_file_does(chest: Path) -> None:
+    from_file, from_bytes = load_radiograph(chest), decode_radiograph(chest.read_bytes())
+    assert (from_file.pixels == from_bytes.pixels).all()
+    assert from_file.sha256 == from_bytes.sha256
+
+
+def test_no_bytes_are_an_empty_file() -> None:
+    with pytest.raises(RadiographError) as caught:
+        decode_radiograph(b"")
+    assert caught.value.code == "file_empty"
+
+
+def test_what_the_device_wrote_about_the_patient_is_told(chest: Path) -> None:
+    assert load_radiograph(chest).labels == DeviceLabels(
+        name="CompressedSamples RG1",
+        patient_id="9RG1",
+        birth_date="19400305",
+        sex="F",
+        acquired_at="19950926 125130",
+    )
+
+
+def test_a_korean_name_is_told_in_hangul(tmp_path: Path) -> None:
+    """Specific Character Set ISO 2022 IR 149 (PS3.5 annex I), the name as its ideographic group."""
+    source = pydicom.dcmread(next(iter(get_charset_files("chrKoreanMulti.dcm"))))
+    path = write_dicom(
+        tmp_path / "korean.dcm",
+        ramp(12),
+        SpecificCharacterSet=source.SpecificCharacterSet,
+        PatientName=source.PatientName,
+    )
+    assert load_radiograph(path).labels.name == "김희중"
+
+
+def test_labels_are_one_printable_line_each(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "long.dcm", ramp(12), PatientID="A\nB\x07" + "C" * 300, PatientName="")
+    labels = load_radiograph(path).labels
+    assert labels.patient_id == ("A B " + "C" * 300)[:120]
+    assert labels.name is None
+
+
+def test_a_picture_carries_no_labels(tmp_path: Path) -> None:
+    Image.new("L", (80, 80)).save(tmp_path / "picture.png")
+    assert load_radiograph(tmp_path / "picture.png").labels == DeviceLabels()
