@@ -9,8 +9,13 @@
     :class:`shared.receipts.Receipt` once the image is held, 404 before; what is held need not be uploaded again.
 ``GET /v1/inbox?after=N&wait=SECONDS``
     :class:`Inbox`: items with ids above N, answered at once if there are any, else after at most ``wait`` seconds.
+    Ids are never given twice, not even after the hospital lost its data.
+``GET /healthz``
+    A JSON object, without credentials: the device's probe.
 
-Every error is a problem document (RFC 9457, ``application/problem+json``): :class:`ProblemDocument`.
+Every error is a problem document (RFC 9457, ``application/problem+json``): :class:`ProblemDocument`. A revoked device
+is answered 401 or 403 with the code ``device_revoked`` and, if its records are to be destroyed, ``wipe: true``; bytes
+of an image that have another SHA-256 than announced are answered 460 with the code ``sha256_mismatch``.
 """
 
 from __future__ import annotations
