@@ -8,7 +8,6 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from firstray import __version__
 from shared.errors import FirstRayError
 
 app = typer.Typer(
@@ -53,7 +52,9 @@ def main() -> None:
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"firstray {__version__}")
+        from shared.version import VERSION
+
+        print(f"firstray {VERSION}")
         raise typer.Exit
 
 
@@ -119,16 +120,53 @@ def _one_of(option: str, value: Any, *allowed: str) -> Any:
 @app.command()
 def edge(
     files: Annotated[Optional[list[Path]], typer.Argument(metavar="[FILES...]", show_default=False)] = None,
+    store: Annotated[
+        Optional[Path],
+        typer.Option(
+            help="Folder of the encrypted records; the user's data folder if not given.", envvar="FIRSTRAY_STORE"
+        ),
+    ] = None,
     release: ReleaseOption = None,
     prevalence: PrevalenceOption = None,
-    language: Annotated[str, typer.Option(help="en or ko; can be switched in the window.")] = "en",
+    language: Annotated[Optional[str], typer.Option(help="en or ko; as last chosen in the app if not given.")] = None,
+    theme: Annotated[Optional[str], typer.Option(help="dark or light; as last chosen in the app if not given.")] = None,
+    headless: Annotated[bool, typer.Option("--headless", help="No screen: receive, read, store and send.")] = False,
+    pin_file: Annotated[
+        Optional[Path], typer.Option(help="File of the PIN, for --headless; else the systemd credential firstray-pin.")
+    ] = None,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Sample patients, and the sample radiograph sent to the own DICOM port.")
+    ] = False,
+    port: Annotated[Optional[int], typer.Option(min=0, max=65535, help="TCP port of the DICOM receiver.")] = None,
+    ae_title: Annotated[Optional[str], typer.Option(help="AE title of the DICOM receiver.")] = None,
+    host: Annotated[Optional[str], typer.Option(help="Address the DICOM receiver listens on.")] = None,
+    receive: Annotated[bool, typer.Option("--receive/--no-receive", help="Whether to receive by DICOM.")] = True,
+    hot_folder: Annotated[Optional[Path], typer.Option(help="Take radiographs from this folder too.")] = None,
+    hospital: Annotated[
+        Optional[Path], typer.Option(help="JSON file of the hospital to send to; remembered from then on.")
+    ] = None,
 ) -> None:
-    """Open the paramedic's window (needs the extra 'edge' and a display)."""
-    from edge_app.ui import run_window
-    from shared.prevalence import load_prevalence
+    """The paramedic's app: receives, reads, keeps and sends radiographs (needs the extra 'edge')."""
+    from firstray.edge import Options, run
 
-    site = load_prevalence(prevalence) if prevalence else None
-    run_window(release, list(files or []), _one_of("--language", language, "en", "ko"), site)
+    chosen = Options(
+        files=tuple(files or ()),
+        store=store,
+        release=release,
+        prevalence=prevalence,
+        language=_one_of("--language", language, "en", "ko"),
+        theme=_one_of("--theme", theme, "dark", "light"),
+        headless=headless,
+        pin_file=pin_file,
+        demo=demo,
+        port=port,
+        ae_title=ae_title,
+        host=host,
+        receive=receive,
+        hot_folder=hot_folder,
+        hospital=hospital,
+    )
+    raise typer.Exit(run(chosen))
 
 
 @app.command()

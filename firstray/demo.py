@@ -34,18 +34,16 @@ def has_display() -> bool:
 
 
 def run(release: Path | None, out: Path) -> int:
-    """Show the sample's diagnosis in the window where there is a display; otherwise print it with its boxed image."""
+    """Show the app with sample patients where there is a display; otherwise print the sample's diagnosis."""
     sample = sample_radiograph()
     if has_display() and importlib.util.find_spec("kivy"):
-        from edge_app.ui import run_window
+        from firstray import edge
 
         try:
-            run_window(release, [sample], "en")
+            return edge.run(edge.Options(demo=True, release=release))
         except FirstRayError as error:
             if error.code != "no_display":
                 raise
-        else:
-            return 0
     options = Options(release=release, out=out)
     failed = False
     for outcome in outcomes([Input(sample)], options):

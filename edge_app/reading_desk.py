@@ -1,0 +1,238 @@
+"""Reads the films that wait, one after the other, on a thread of its own, and stores what it read."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import threading
+import traceback
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from edge_app.attaching import run_for
+from edge_app.reading import ERRORS, FilmReader, Reading
+from shared.correction import Correction
+from shared.diagnosis import Diagnoser
+from shared.errors import FirstRayError
+from shared.overlay import Language
+from shared.radiograph import Radiograph
+
+if TYPE_CHECKING:
+    from edge_app.store.store import Store
+
+log = logging.getLogger(__name__)
+
+NICENESS: Final = 5
+"""The screen goes before the reading: it needs less, and a person looks at it."""
+MOST_TRIES: Final = 2
+"""How often a film is begun that ends the whole process; the third time it is set aside."""
+KEPT: Final = 2
+"""Decoded radiographs kept in memory: the one just read is looked at next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is asked of one film: as it comes, or once more, overruled or corrected."""
+
+    film: UUID
+    overridden: bool = False
+    correction: Correction | None = None
+
+
+class Tries:
+    """Which film is being read, kept in a file: a film that kills the process is not tried for ever after restarts."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def begin(self, film: UUID) -> int:
+        """Note that a film is begun; returns how often in a row it was."""
+        before = self._kept()
+        tries = before.get(str(film), 0) + 1
+        self._file.write_text(json.dumps({str(film): tries}))
+        return tries
+
+    def end(self) -> None:
+        """The film did no harm."""
+        self._file.unlink(missing_ok=True)
+
+    def _kept(self) -> dict[str, int]:
+        try:
+            kept = json.loads(self._file.read_text())
+        except (OSError, ValueError):
+            return {}
+        return kept if isinstance(kept, dict) else {}
+
+
+class ReadingDesk:
+    """Owns the models and the thread that uses them.
+
+    Args:
+        reader: loads the models on the desk's own thread.
+        language: of the labels on previews, asked for at each reading.
+        began, read: called on the desk's thread with a film's id.
+        models_changed: called when the models are loaded or turn out unusable.
+    """
+
+    def __init__(
+        self,
+        reader: FilmReader,
+        *,
+        tries: Path,
+        language: Callable[[], Language],
+        began: Callable[[UUID], None],
+        read: Callable[[UUID, FirstRayError | None], None],
+        models_changed: Callable[[], None],
+    ) -> None:
+        self._reader = reader
+        self._tries = Tries(tries)
+        self._language = language
+        self._began = began
+        self._read = read
+        self._models_changed = models_changed
+        self._store: Store | None = None
+        self._waiting: OrderedDict[Request, None] = OrderedDict()
+        self._now: UUID | None = None
+        self._recent: OrderedDict[tuple[UUID, str], Radiograph] = OrderedDict()
+        self._changed = threading.Condition()
+        self._ended = False
+        self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
+        self.models: Diagnoser | None = None
+        self.error: FirstRayError | None = None
+
+    def start(self) -> None:
+        """Load the models in the background; films are read as soon as there is a store."""
+        self._thread.start()
+
+    def open(self, store: Store) -> None:
+        """Read into this store, beginning with what was left unread."""
+        films = store.unread_films()
+        with self._changed:
+            self._store = store
+            for film in films:
+                self._waiting[Request(film.id)] = None
+            self._changed.notify_all()
+
+    def ask(self, request: Request) -> None:
+        """Read a film; asking twice for the same is asking once."""
+        with self._changed:
+            self._waiting[request] = None
+            self._changed.notify_all()
+
+    def reading(self, film: UUID) -> bool:
+        """Whether a film is being read or waits for it."""
+        with self._changed:
+            return self._now == film or any(request.film == film for request in self._waiting)
+
+    @property
+    def queued(self) -> int:
+        """Films that wait or are being read."""
+        with self._changed:
+            return len(self._waiting) + (self._now is not None)
+
+    def recent(self, film: UUID, correction: Correction | None) -> Radiograph | None:
+        """The decoded radiograph of a film read a moment ago, so corrected; None where it is no longer kept."""
+        with self._changed:
+            return self._recent.get((film, str(correction)))
+
+    def close(self) -> None:
+        """Finish what is being read, leave the rest for the next start."""
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        if self._thread.is_alive():
+            self._thread.join(30)
+
+    def _run(self) -> None:
+        if sys.platform == "linux":
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # of this thread and those it makes
+        self._load()
+        while (work := self._next()) is not None:
+            request, store = work
+            try:
+                error = self._serve(request, store)
+            except Exception as unexpected:  # noqa: BLE001  the desk must outlive a mistake in here, and say so
+                place = "".join(traceback.format_tb(unexpected.__traceback__))
+                log.error("Reading a film failed: %s\n%s", type(unexpected).__name__, place)
+                error = FirstRayError("internal_error", *ERRORS["internal_error"])
+            with self._changed:
+                self._now = None
+            self._read(request.film, error)
+
+    def _load(self) -> None:
+        try:
+            self.models, self.error = self._reader.load(), None
+        except FirstRayError as error:
+            self.error = error
+        self._models_changed()
+
+    def _next(self) -> tuple[Request, Store] | None:
+        with self._changed:
+            while not self._ended and (self._store is None or not self._waiting):
+                self._changed.wait()
+            if self._ended or self._store is None:
+                return None
+            request, _ = self._waiting.popitem()  # the latest first: it is the one that someone waits for
+            self._now = request.film
+            return request, self._store
+
+    def _serve(self, request: Request, store: Store) -> FirstRayError | None:
+        """Read one film and store the outcome; returns what kept it from being read or stored."""
+        self._began(request.film)
+        try:
+            film = store.film(request.film)
+            if self._tries.begin(film.id) > MOST_TRIES:
+                store.add_reading(film.id, diagnosis=None, error="reading_crashed")
+                return None
+            correction = request.correction
+            if correction and film.diagnosis and film.diagnosis.correction:
+                correction = film.diagnosis.correction.then(correction)
+            reading = self._reader.read(
+                store.original(film.id),
+                overridden=request.overridden,
+                correction=correction,
+                language=self._language(),
+            )
+            self._store_reading(store, request, reading)
+        except FirstRayError as error:
+            return error
+        finally:
+            self._tries.end()
+        return None
+
+    def _store_reading(self, store: Store, request: Request, reading: Reading) -> None:
+        film = store.film(request.film)
+        changes: dict[str, object] = {}
+        name = None
+        if reading.radiograph is not None:
+            self._keep(film.id, reading.radiograph)
+            labels = asdict(reading.radiograph.labels)
+            name = labels["name"]
+            acquired_at = labels.pop("acquired_at")
+            if any(labels.values()):
+                changes["device_patient"] = labels
+            if acquired_at:
+                changes["acquired_at"] = acquired_at
+        if film.run is None and (run := run_for(film.received_at, name, store.runs(under_way=True, limit=2))):
+            changes["encounter"] = run
+        store.add_reading(
+            film.id,
+            diagnosis=reading.diagnosis,
+            error=reading.error,
+            overridden=request.overridden,
+            radiograph=changes,
+            picture=reading.picture,
+            preview=reading.preview,
+        )
+
+    def _keep(self, film: UUID, radiograph: Radiograph) -> None:
+        with self._changed:
+            self._recent[film, str(radiograph.correction)] = radiograph
+            while len(self._recent) > KEPT:
+                self._recent.popitem(last=False)
