@@ -12,7 +12,9 @@ EXTRAS_edge := edge,dev
 EXTRAS_server := server,dev
 EXTRAS_all := edge,server,train,convert,tensorflow,dev
 
-.PHONY: run test check bench translations apt clean
+# `make walk-edge` walks through the app by itself, with a screenshot a step in results/walk-edge.
+
+.PHONY: run test check bench walk-edge translations apt clean
 
 run: $(VENV)/.installed-run
 	@$(BIN)/firstray demo
@@ -26,8 +28,12 @@ check: $(VENV)/.installed-all
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(VENV)/.installed-all
+bench: apt $(VENV)/.installed-all
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.edge
+
+walk-edge: apt $(VENV)/.installed-edge
+	$(BIN)/python -m tools.walk_edge
 
 translations: $(VENV)/.installed-edge
 	$(BIN)/pybabel compile -D firstray -d edge_app/locale

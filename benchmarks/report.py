@@ -132,21 +132,21 @@ def markdown(report: Report) -> str:
     return "\n\n".join([_circumstances(report), *parts]) + "\n"
 
 
-def replace_section(text: str, section: str) -> str:
-    """``text`` with what stands between :data:`BEGIN` and :data:`END` replaced by ``section``.
+def replace_section(text: str, section: str, first: str = BEGIN, last: str = END) -> str:
+    """``text`` with what stands between the lines ``first`` and ``last`` replaced by ``section``.
 
     Raises:
         FirstRayError: ``readme_markers_missing`` unless each stands there once, in this order.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in before + after:
+    before, begin, rest = text.partition(first)
+    _, end, after = rest.partition(last)
+    if not begin or not end or first in rest or last in before + after:
         raise FirstRayError(
             "readme_markers_missing",
-            f"The file does not hold {BEGIN} and {END} once each, in this order.",
+            f"The file does not hold {first} and {last} once each, in this order.",
             "Put the two lines where the table belongs.",
         )
-    return f"{before}{BEGIN}\n{section.strip()}\n{END}{after}"
+    return f"{before}{first}\n{section.strip()}\n{last}{after}"
 
 
 def table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ PARTS = {
     "server": ("unit/shared", "unit/firstray", "fault", "contract"),
 }
 """Test folders of a part that is tested without the rest (``make test PART=edge``)."""
+EDGE_ONLY = re.compile(r"(contract|fault)/.*(dicom_receiver|edge|killed_device|store|sync)")
+"""Tests of the ambulance's app in folders that the hospital's part shares."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -20,6 +23,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if part is None or not collection_path.is_relative_to(tests):
         return None
     relative = collection_path.relative_to(tests).as_posix()
+    if part is PARTS["server"] and EDGE_ONLY.match(relative):
+        return True
     related = any(folder.startswith(relative + "/") or (relative + "/").startswith(folder + "/") for folder in part)
     return None if related or relative in (".", "conftest.py") else True
 

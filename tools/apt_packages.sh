@@ -5,9 +5,10 @@ set -eu
 
 window="libgl1 libgl1-mesa-dri libx11-6 libxext6 libxcursor1 libxi6 libxrandr2 libxss1 libxfixes3 libmtdev1 xvfb xdotool x11-utils imagemagick"
 decoding="dcmtk"
+sending="orthanc"
 case "${1:-all}" in
   server) wanted="$decoding" ;;
-  *) wanted="$decoding $window" ;;
+  *) wanted="$decoding $sending $window" ;;
 esac
 
 command -v dpkg-query >/dev/null || exit 0
@@ -27,5 +28,8 @@ if [ "$(id -u)" -ne 0 ]; then
   fi
 fi
 echo "Installing Debian packages for the tests:$missing"
+case "$missing" in *orthanc*) # the tests start their own; the package would start another one as a service
+  if [ -d /run/systemd/system ]; then $as_root systemctl mask --quiet orthanc.service; fi ;;
+esac
 $as_root apt-get update -qq
 DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $missing >/dev/null
