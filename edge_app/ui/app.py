@@ -1,136 +1,385 @@
-"""The Kivy application: shows the presenter's state, and hands taps to it."""
+"""The Kivy application: one frame, one screen at a time, over one station."""
 
 from __future__ import annotations
 
+import logging
+import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
 
 from kivy.app import App
+from kivy.base import ExceptionHandler, ExceptionManager
 from kivy.clock import Clock
 from kivy.core.window import Window
-from kivy.properties import NumericProperty, ObjectProperty, StringProperty
+from kivy.properties import ObjectProperty
 from kivy.uix.floatlayout import FloatLayout
 
-from edge_app.ui import panel, theme, viewer, widgets, wording
+from edge_app.preferences import Preferences
+from edge_app.ui import news, outline
+from edge_app.ui import theme as colours
 from edge_app.ui.chooser import Chooser
-from edge_app.ui.folder import readable
-from edge_app.ui.i18n import LANGUAGES, Translator
-from edge_app.ui.presenter import Refused, ResultPresenter, Shown, State
-from edge_app.ui.reader import Reader
-from shared.prevalence import SitePrevalence
+from edge_app.ui.field import FOCUS, blur
+from edge_app.ui.folder import places
+from edge_app.ui.i18n import Translator
+from edge_app.ui.overlays import Dialog, Toast
+from edge_app.ui.presenters.capture import CapturePresenter
+from edge_app.ui.presenters.desk import Desk, internal_error
+from edge_app.ui.presenters.places import HOME, Place, Screen
+from edge_app.ui.presenters.runs import RunsPresenter
+from edge_app.ui.presenters.shell import News, Shell, ShellPresenter
+from edge_app.ui.presenters.unlock import UnlockPresenter
+from edge_app.ui.screens.frame import AppFrame
+from edge_app.ui.screens.open import Opened, open_place
+from edge_app.ui.screens.parts import Column, button
+from edge_app.ui.screens.unlock import UnlockView
+from edge_app.ui.wording import place_name
+from shared.errors import FirstRayError
 
-WIDGETS = (viewer, widgets)
-"""Modules whose widget classes ``window.kv`` names."""
+if TYPE_CHECKING:
+    from edge_app.station import Change, Station
+
+log = logging.getLogger(__name__)
+
+FOLLOW_SECONDS = 0.05
+"""After a change, until the screen shown is read again."""
+STATUS_SECONDS = 2.0
+"""How often the status screen looks anew while it is shown."""
 
 
-class Root(FloatLayout):
-    """The whole window; its children are laid out in ``window.kv``."""
+class Outlive(ExceptionHandler):
+    """Keeps the app running after a mistake in a view: said on the screen, and logged without its text."""
 
-    file_name = StringProperty()
-    footer = StringProperty()
-    banner_message = StringProperty()
-    banner_action = StringProperty()
-    number = NumericProperty(0)
-    count = NumericProperty(0)
+    def __init__(self, report: Callable[[FirstRayError], None]) -> None:
+        self._report = report
+        self._telling = False
+
+    def handle_exception(self, mistake: Exception) -> int:
+        """Log it and go on; what is no plain mistake ends the app as usual."""
+        if self._telling or not isinstance(mistake, Exception):
+            return int(ExceptionManager.RAISE)
+        place = "".join(traceback.format_tb(mistake.__traceback__))
+        log.error("A screen failed: %s\n%s", type(mistake).__name__, place)
+        self._telling = True
+        try:
+            self._report(internal_error())
+        finally:
+            self._telling = False
+        return int(ExceptionManager.PASS)
 
 
-class ReaderApp(App):
-    """One window that reads one radiograph at a time. Arguments as in :func:`edge_app.ui.window.run_window`."""
+class FirstRayApp(App):
+    """The paramedic's app.
 
-    kv_file = str(Path(__file__).with_name("window.kv"))
+    Args:
+        make_station: makes the station, given what to call after every change, on any thread.
+        files: taken in as soon as the device is open; the first is shown.
+        language, theme: override what was remembered; None keeps it.
+    """
+
     tr = ObjectProperty()
-    other_language = StringProperty()
 
     def __init__(
-        self, release: Path | None, files: list[Path], language: str, prevalence: SitePrevalence | None
+        self,
+        make_station: Callable[[Callable[[Change], None]], Station],
+        files: list[Path],
+        *,
+        language: str | None = None,
+        theme: str | None = None,
     ) -> None:
         super().__init__()
         self._files = files
-        self._number = 0
+        self._opened: dict[Place, Opened] = {}
         self._chooser: Chooser | None = None
-        self._set_translator(Translator(language))
-        reader = Reader(release, prevalence)
-        self._presenter = ResultPresenter(
-            load=reader.load,
-            diagnose=reader.diagnose,
-            draw=reader.draw,
-            warm_up=reader.warm_up,
-            post=lambda function: Clock.schedule_once(lambda _: function()),
-            listen=self._show,
-            language=self.tr.language,
+        self._outline: outline.Outline | None = None
+        self._last_folder = Path.home()
+        self.desk = Desk(lambda function: Clock.schedule_once(lambda _: function()))
+        self.station = make_station(lambda change: Clock.schedule_once(lambda _: self._changed(change)))
+        given = {"language": language, "theme": theme}
+        self.preferences: Preferences = self.station.preferences.model_copy(
+            update={name: value for name, value in given.items() if value is not None}
         )
+        self.tr = Translator(self.preferences.language)
+        colours.use(self.preferences.theme)
+        self.shell = ShellPresenter(
+            self.desk,
+            self.station,
+            tell=self.tell,
+            typing=lambda: FOCUS.field is not None,
+            lock_seconds=lambda: self.preferences.lock_minutes * 60.0,
+        )
+        self.shell.listen = self.show
+        self.unlock = UnlockPresenter(self.desk, self.station, self._unlocked)
+        self.capture = CapturePresenter(self.desk, self.station, self._taken)
+        self.capture.listen = self._capture_changed
+        self._follow = Clock.create_trigger(self._follow_changes, FOLLOW_SECONDS)
+        self._frame: AppFrame | None = None
+        self._lock_view: UnlockView | None = None
 
-    def build(self) -> Root:
-        """Lay out the window; the models load once it is on screen."""
-        self.title = wording.title(self._presenter.state, self.tr)
-        Window.clearcolor = theme.GROUND
-        return Root()
+    # the life of the app
+
+    def build(self) -> FloatLayout:
+        """An empty window in the right colour; the first screen follows at once."""
+        self.title = "FirstRay"
+        Window.clearcolor = colours.GROUND
+        Window.bind(on_touch_down=self._touched, on_key_down=self._touched)
+        return FloatLayout()
 
     def on_start(self) -> None:
-        """Load the models in the background, and read the files given."""
-        self._show(self._presenter.state)
-        Clock.schedule_once(lambda _: self._begin())
+        """Show the lock, and load the models in the background."""
+        ExceptionManager.add_handler(Outlive(self.shell.report))
+        self._outline = outline.outline_asked_for()
+        if self._outline is not None:
+            self._outline.start()
+        self.unlock.listen = self.show
+        if self.station.is_open:
+            self._unlocked()
+        else:
+            self.show()
+        Clock.schedule_once(lambda _: self.station.warm_up())
+        Clock.schedule_interval(lambda _: self.shell.tick(), 1.0)
+        Clock.schedule_interval(lambda _: self._look_at_status(), STATUS_SECONDS)
 
     def on_stop(self) -> None:
-        """Let the worker end."""
-        self._presenter.close()
+        """Finish what is being read and stored."""
+        if self._outline is not None:
+            self._outline.stop()
+        self.desk.close()
+        self.station.close()
 
-    def choose(self) -> None:
-        """Open the file chooser where the last file came from."""
-        if self._chooser is None:
-            folder = self._files[self._number].parent if self._files else Path.home()
-            self._chooser = Chooser(folder.absolute())
-            self._chooser.bind(on_choose=lambda _, path: self._choose(path), on_cancel=lambda _: self._close_chooser())
-            self.root.add_widget(self._chooser)
+    # what screens ask for
 
-    def step(self, by: int) -> None:
-        """Go to the next or previous of the files given at the start."""
-        self._number = (self._number + by) % len(self._files)
-        self._presenter.open(self._files[self._number])
+    def go_tab(self, screen: Screen) -> None:
+        """The first place of a tab; once more on the tab shown, its search is kept."""
+        self.shell.tab(screen)
+
+    def list_patients(self) -> None:
+        """Show the patients on the home screen."""
+        opened = self._opened.get(HOME)
+        if opened is not None and isinstance(opened.presenter, RunsPresenter):
+            opened.presenter.show_patients(True)
+
+    def lock(self) -> None:
+        """Lock the screen now."""
+        self.shell.lock()
+
+    def prefer(self, **changes: object) -> None:
+        """Change preferences; language and colours change on every screen at once."""
+        changed = self.preferences.model_copy(update=changes)
+        if changed == self.preferences:
+            return
+        looks = (changed.language, changed.theme) != (self.preferences.language, self.preferences.theme)
+        self.preferences = changed
+        self.desk.run(lambda: self.station.set_preferences(**changes), lambda _: None, self.shell.report)
+        if looks:
+            Clock.schedule_once(lambda _: self.rebuild())
 
     def switch_language(self) -> None:
-        """Change to the other language, on the picture too."""
-        self._set_translator(Translator(self.tr.other))
-        self._show(self._presenter.state)
-        self._presenter.set_language(self.tr.language)
+        """Change to the other language."""
+        self.prefer(language=self.tr.other)
 
-    def _begin(self) -> None:
-        self._presenter.start()
-        if self._files:
-            self._presenter.open(self._files[0])
+    def switch_theme(self) -> None:
+        """Change from dark to light, or back."""
+        self.prefer(theme="light" if colours.name == "dark" else "dark")
 
-    def _choose(self, path: Path) -> None:
-        self._close_chooser()
-        self._files, self._number = [path], 0
-        self._presenter.open(path)
+    def ask(
+        self, title: str, message: str, confirm: str, do: Callable[[], object], *, destructive: bool = False
+    ) -> None:
+        """Ask before something is done."""
+        dialog = Dialog(
+            title=title,
+            message=message,
+            confirm_text=confirm,
+            cancel_text=self.tr("Cancel"),
+            destructive=destructive,
+        )
+
+        def confirmed(_: Dialog) -> None:
+            do()
+
+        dialog.bind(on_confirm=confirmed)
+        self.open_dialog(dialog)
+
+    def open_dialog(self, dialog: Dialog) -> None:
+        """Show a question over everything but the keyboard."""
+        blur()
+        dialog.open(self._frame.ids.stage if self._frame is not None and self._frame.parent else self.root)
+
+    def pick_file(self, run: UUID | None) -> None:
+        """Let the user choose a file and take it in, as part of ``run`` if one is given."""
+        blur()
+
+        def chosen(_: Chooser, path: Path) -> None:
+            self._close_chooser()
+            self._last_folder = path.parent
+            self.capture.take(path, run)
+
+        self._chooser = Chooser(self._last_folder.absolute())
+        self._chooser.bind(on_choose=chosen, on_cancel=lambda _: self._close_chooser())
+        self.root.add_widget(self._chooser)
+
+    def pick_place(self, title: str, do: Callable[[Path], object]) -> None:
+        """Let the user choose the home folder or a medium that is plugged in."""
+        home = Path.home()
+        dialog = Dialog(title=title, confirm_text=self.tr("Cancel"))
+        choices = Column()
+
+        def chosen(place: Path) -> None:
+            dialog.close()
+            do(place)
+
+        for number, place in enumerate(places(home)):
+            name = place_name(place, home, self.tr)
+            choices.add_widget(button(name, f"place.{number}", partial(chosen, place)))
+        dialog.add_widget(choices)
+        self.open_dialog(dialog)
+
+    def tell(self, said: News) -> None:
+        """Say something at the foot of the screen, for a while."""
+        if self._frame is None or self.shell.state.locked:
+            return
+        message, action = news.said(said, self.tr)
+        toast = Toast(text=message, action=action)
+        if said.deletion is not None:
+            toast.bind(on_tap=lambda _: self.shell.undo(said.deletion))
+        elif said.place is not None:
+            toast.bind(on_tap=lambda _: self.shell.go(said.place))
+        toast.open(self._frame.ids.content)
+
+    # showing
+
+    def rebuild(self) -> None:
+        """Make every screen anew, in the language and colours chosen; places and what was typed stay."""
+        blur()
+        self.tr = Translator(self.preferences.language)
+        colours.use(self.preferences.theme)
+        Window.clearcolor = colours.GROUND
+        for opened in self._opened.values():
+            opened.forget_view()
+        if self._lock_view is not None:
+            self._lock_view.stop()
+        self._frame = self._lock_view = None
+        self.root.clear_widgets()
+        self.show()
+
+    def show(self) -> None:
+        """Show the lock, or the place where the user is."""
+        if self.root is None:
+            return
+        state = self.shell.state
+        if state.locked:
+            self._show_lock()
+        else:
+            self._show_place(state)
+
+    def _show_lock(self) -> None:
+        if self._lock_view is None:
+            blur()
+            self._close_chooser()
+            just_locked = self._frame is not None and self._frame.parent is not None
+            self.root.clear_widgets()
+            self._lock_view = UnlockView(self.unlock)
+            self.root.add_widget(self._lock_view)
+            if just_locked:
+                self.unlock.reset()
+        self._lock_view.refresh()
+        self._name(self._lock_view.name_of_state())
+
+    def _show_place(self, state: Shell) -> None:
+        if self._lock_view is not None:
+            self._lock_view.stop()
+            self._lock_view = None
+            self.root.clear_widgets()
+        if self._frame is None:
+            self._frame = AppFrame()
+        if self._frame.parent is None:
+            self.root.add_widget(self._frame)
+        for place in [place for place in self._opened if place not in state.stack]:
+            self._opened.pop(place).close()
+        opened = self._opened.get(state.place)
+        if opened is None:
+            opened = self._opened[state.place] = open_place(self, state.place)
+            opened.presenter.listen = lambda: self._state_changed(opened)
+            opened.presenter.reload()
+        view = opened.view
+        if view is not self._frame.shown:
+            blur()
+        if opened.stale:
+            opened.stale = False
+            opened.presenter.reload()
+        view.refresh()
+        self._frame.put(view)
+        self._frame.refresh(state)
+        self._name(view.name_of_state())
+
+    def _state_changed(self, opened: Opened) -> None:
+        """A presenter's state changed: show it if it is on screen, and say its error once."""
+        error = opened.presenter.state.error
+        if getattr(opened.presenter.state, "gone", False):
+            if opened.place.id is not None:
+                self.shell.leave(opened.place.id)
+            return
+        if self.shell.state.locked or self.shell.state.place != opened.place or self._frame is None:
+            return
+        if error is not None and not opened.shows_errors:
+            opened.presenter.dismiss()
+            self.shell.report(error)
+            return
+        opened.view.refresh()
+        self._frame.title = opened.view.title
+        self._name(opened.view.name_of_state())
+
+    def _name(self, state: str) -> None:
+        Window.set_title(f"FirstRay – {state}")
+
+    # what happens
+
+    def _unlocked(self) -> None:
+        self.shell.unlocked()
+        files, self._files = self._files, []
+        for path in files:
+            self.capture.take(path)
+
+    def _taken(self, film: UUID) -> None:
+        """A picked file is safely stored: look at it."""
+        if not self.shell.state.locked:
+            self.shell.go(Place(Screen.RESULT, film))
+
+    def _capture_changed(self) -> None:
+        error = self.capture.state.error
+        if error is not None:
+            self.capture.dismiss()
+            self.shell.report(error)
+        opened = self._opened.get(Place(Screen.CAPTURE))
+        if opened is not None:
+            self._state_changed(opened)
+
+    def _changed(self, change: Change) -> None:
+        """Something changed on the device."""
+        if change.kind == "revoked":
+            self.unlock.reset()
+        self.shell.changed(change)
+        self._follow()
+
+    def _follow_changes(self, _: float) -> None:
+        """Read again what is on screen, a moment after a change: what it leads to is shown first."""
+        for place, opened in self._opened.items():
+            if place == self.shell.state.place and not self.shell.state.locked:
+                opened.presenter.reload()
+            else:
+                opened.stale = True
+
+    def _look_at_status(self) -> None:
+        opened = self._opened.get(self.shell.state.place)
+        if opened is not None and not self.shell.state.locked and opened.place.screen is Screen.STATUS:
+            opened.presenter.reload()
+
+    def _touched(self, *_: object) -> None:
+        self.shell.touched()
 
     def _close_chooser(self) -> None:
-        self.root.remove_widget(self._chooser)
-        self._chooser = None
-
-    def _set_translator(self, translator: Translator) -> None:
-        self.other_language = LANGUAGES[translator.other]
-        self.tr = translator
-
-    def _show(self, state: State) -> None:
-        """Lay the state out; called on every change of state or language."""
-        root, tr = self.root, self.tr
-        Window.set_title(wording.title(state, tr))
-        root.footer = wording.footer(state, tr)
-        root.count, root.number = len(self._files), self._number + 1
-        path = getattr(state, "path", None)
-        root.file_name = readable(path.name) if path else ""
-        banner = wording.urgent_banner(state.diagnosis, tr) if isinstance(state, Shown) else None
-        root.banner_message, root.banner_action = (banner.message, banner.action) if banner else ("", "")
-        shown = state if isinstance(state, Shown | Refused) else None
-        subject = f"{shown.radiograph.sha256} {shown.radiograph.correction}" if shown else ""
-        root.ids.viewer.show(shown.picture if shown else None, subject)
-        contents = {
-            "panel": panel.beside(state, tr, self._presenter.read_anyway, self._presenter.read_corrected),
-            "centre": panel.centre(state, tr),
-            "legend": panel.legend(state, tr),
-        }
-        for part, children in contents.items():
-            root.ids[part].clear_widgets()
-            for child in children:
-                root.ids[part].add_widget(child)
-        root.ids.scroll.scroll_y = 1
+        if self._chooser is not None:
+            self.root.remove_widget(self._chooser)
+            self._chooser = None

@@ -7,16 +7,24 @@ from pathlib import Path
 
 from kivy.app import App
 from kivy.input.motionevent import MotionEvent
+from kivy.lang import Builder
 from kivy.metrics import dp, sp
 from kivy.properties import BooleanProperty, ObjectProperty, StringProperty
 from kivy.uix.behaviors import ButtonBehavior
 from kivy.uix.boxlayout import BoxLayout
+from kivy.uix.widget import Widget
 
 from edge_app.ui import theme
 from edge_app.ui.folder import Entry, entries, places, readable
 from edge_app.ui.widgets import Touch
 from edge_app.ui.wording import place_name, size_text
 from shared.errors import FirstRayError
+
+
+class EntryMark(Widget):
+    """A folder or a page, before a line of the file chooser."""
+
+    is_folder = BooleanProperty(False)
 
 
 class EntryRow(ButtonBehavior, BoxLayout):
@@ -42,6 +50,7 @@ class Chooser(BoxLayout):
     """
 
     __events__ = ("on_choose", "on_cancel")
+    modal = True
     path_text = StringProperty()
     notice = StringProperty()
 
@@ -104,3 +113,6 @@ class Chooser(BoxLayout):
             self.go(entry.path)
         else:
             self.dispatch("on_choose", entry.path)
+
+
+Builder.load_file(str(Path(__file__).with_name("chooser.kv")))

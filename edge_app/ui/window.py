@@ -1,32 +1,48 @@
-"""Opens the reading window. Importing this module does not import Kivy; opening the window does."""
+"""Opens the app's window. Importing this module does not import Kivy; opening the window does."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from shared.errors import FirstRayError
 from shared.fonts import BOLD, REGULAR
-from shared.prevalence import SitePrevalence
+
+if TYPE_CHECKING:
+    from edge_app.station import Station, StationOptions
 
 VISIBLE_DRIVERS: Final = "x11,wayland,kmsdrm"
 """Where SDL may open the window. Left alone it would end with an invisible one where there is no display."""
 
+SIZE: Final = "FIRSTRAY_WINDOW"
+"""Environment variable with the window's size, such as ``800x480``, or ``full`` to fill the screen, for a tablet
+without a window manager. Elsewhere the window is maximised by itself."""
+
 
 def run_window(
-    release: Path | None, files: list[Path], language: str, prevalence: SitePrevalence | None = None
+    folder: Path,
+    *,
+    options: StationOptions,
+    files: Sequence[Path] = (),
+    language: str | None = None,
+    theme: str | None = None,
+    prepare: Callable[[Station], None] | None = None,
 ) -> None:
-    """Show the reading window until it is closed.
+    """Show the app until it is closed.
 
     Args:
-        release: folder of the model release; None means the installed one.
-        files: radiographs to read at once; the first is opened, the others can be stepped through.
-        language: ``"en"`` or ``"ko"``; can be switched in the window.
-        prevalence: states probabilities at a site's own prevalences instead of the release's.
+        folder: where everything is kept; made at the first start.
+        options: of the station.
+        files: radiographs to take in as soon as the device is unlocked; the first is shown.
+        language: ``"en"`` or ``"ko"``; None means as last chosen in the app.
+        theme: ``"dark"`` or ``"light"``; None means as last chosen in the app.
+        prepare: opens and fills the station before the first screen; then no PIN is asked for.
 
     Raises:
         FirstRayError: ``no_display`` where no window can be opened.
@@ -39,11 +55,19 @@ def run_window(
             raise FirstRayError(
                 "no_display",
                 "No window can be opened here: there is no display, or it offers no OpenGL.",
-                "Start it on a machine with a screen, or use 'firstray diagnose'.",
+                "Start it on a machine with a screen, or use 'firstray diagnose' or 'firstray edge --headless'.",
             )
-        from edge_app.ui.app import ReaderApp
+        from edge_app.diagnostics import keep_log
+        from edge_app.station import Station
+        from edge_app.ui.app import FirstRayApp
 
-        ReaderApp(release, files, language, prevalence).run()
+        keep_log()
+        app = FirstRayApp(
+            lambda notify: Station(folder, options=options, notify=notify), list(files), language=language, theme=theme
+        )
+        if prepare is not None:
+            prepare(app.station)
+        app.run()
 
 
 def _configure_kivy(scratch: str) -> None:
@@ -64,11 +88,20 @@ def _configure_kivy(scratch: str) -> None:
         os.environ.setdefault("SDL_VIDEODRIVER", VISIBLE_DRIVERS)
     from kivy.config import Config
 
-    Config.set("graphics", "width", "1280")
-    Config.set("graphics", "height", "800")
+    width, height = _size(os.environ.get(SIZE, ""))
+    Config.set("graphics", "width", width)
+    Config.set("graphics", "height", height)
+    Config.set("graphics", "multisamples", "0")  # edges are smooth enough, and a frame costs half
     Config.set("graphics", "window_state", "maximized")
+    Config.set("graphics", "fullscreen", "auto" if os.environ.get(SIZE) == "full" else "0")
     Config.set("graphics", "minimum_width", "800")
     Config.set("graphics", "minimum_height", "480")
     Config.set("input", "mouse", "mouse,disable_multitouch")
     Config.set("kivy", "exit_on_escape", "0")
     Config.set("kivy", "default_font", ["FirstRay", str(REGULAR), str(REGULAR), str(BOLD), str(BOLD)])
+
+
+def _size(wanted: str) -> tuple[str, str]:
+    """Width and height in pixels from ``"800x480"``; those of a common tablet where nothing of that kind is said."""
+    found = re.fullmatch(r"(\d{3,4})x(\d{3,4})", wanted)
+    return (found[1], found[2]) if found else ("1280", "800")

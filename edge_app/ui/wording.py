@@ -8,7 +8,6 @@ from pathlib import Path
 
 from edge_app.ui.folder import Entry, readable
 from edge_app.ui.i18n import Translator
-from edge_app.ui.presenter import Failed, Idle, Reading, Refused, Shown, Starting, State
 from shared.calibration import State as FindingState
 from shared.diagnosis import Diagnosis
 from shared.findings import BY_KEY, Urgency
@@ -112,6 +111,30 @@ def population_note(diagnosis: Diagnosis, tr: Translator) -> str:
     return tr("Probabilities for the population of {population}.", population=diagnosis.prevalence)
 
 
+def level_notes(diagnosis: Diagnosis, tr: Translator) -> list[str]:
+    """What the states mean at the release's operating point, for those that are there (:mod:`shared.calibration`)."""
+    states = set(diagnosis.states.values())
+    notes = []
+    if FindingState.LIKELY in states:
+        notes.append(tr("Suspected: reached the alarm level. About 1 in 10 images without the finding reach it too."))
+    if FindingState.UNCERTAIN in states:
+        notes.append(tr("Uncertain: neither suspected nor unlikely. It is not excluded."))
+    if FindingState.UNLIKELY in states:
+        notes.append(tr("Unlikely: about 1 in 10 images with the finding score as low. It may still be there."))
+    return notes
+
+
+def made_by(diagnosis: Diagnosis, tr: Translator) -> str:
+    """Which models answered, at what precision, and how long it took."""
+    return tr(
+        "Models {release} · {precision} {runtime} · read in {seconds} s",
+        release=diagnosis.release,
+        precision=diagnosis.precision,
+        runtime=diagnosis.runtime,
+        seconds=f"{diagnosis.timing_ms.get('total', 0) / 1000:.2f}",
+    )
+
+
 def _names(keys: Iterable[str], tr: Translator) -> str:
     return ", ".join(tr.finding(key) for key in keys)
 
@@ -165,51 +188,11 @@ def correction_note(diagnosis: Diagnosis, tr: Translator) -> Notice | None:
     )
 
 
-def failure(failed: Failed, tr: Translator) -> Notice:
-    """Why a file or the models could not be read."""
-    error = failed.error
-    return Notice(tr.message(error.code, error.message), tr.action(error.code, error.action))
-
-
 def box_note(diagnosis: Diagnosis, tr: Translator) -> str:
     """Said where no box is drawn, so that an unmarked image is not taken for a normal one."""
     if diagnosis.boxes:
         return ""
     return tr("No box: nothing is certain enough to be marked. This does not mean that the image is normal.")
-
-
-def footer(state: State, tr: Translator) -> str:
-    """Which models answered, at what precision, and how long it took."""
-    if isinstance(state, Starting):
-        return tr("Loading the models…")
-    if not isinstance(state, Shown | Refused):
-        return ""
-    diagnosis = state.diagnosis
-    return tr(
-        "Models {release} · {precision} {runtime} · read in {seconds} s",
-        release=diagnosis.release,
-        precision=diagnosis.precision,
-        runtime=diagnosis.runtime,
-        seconds=f"{state.seconds:.2f}",
-    )
-
-
-def title(state: State, tr: Translator) -> str:
-    """The window's title: the state in words, for task switchers, screen readers and tests. Never a file's name."""
-    match state:
-        case Starting():
-            text = tr("starting")
-        case Idle():
-            text = tr("ready")
-        case Reading():
-            text = tr("reading")
-        case Shown(diagnosis=diagnosis):
-            text = tr("result: {findings}", findings=", ".join(tr.finding(ranked.finding) for ranked in diagnosis.top3))
-        case Refused(problem=problem):
-            text = tr("refused ({code})", code=problem.code)
-        case Failed(error=error):
-            text = tr("error ({code})", code=error.code)
-    return f"FirstRay – {text}"
 
 
 def place_name(place: Path, home: Path, tr: Translator) -> str:

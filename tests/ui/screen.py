@@ -51,6 +51,9 @@ def runs(line: npt.NDArray[np.bool_], shortest: int) -> list[tuple[int, int]]:
 class Screen:
     """One application on one virtual screen."""
 
+    COMMAND: tuple[str, ...] = ("-m", "firstray", "edge")
+    """What Python runs."""
+
     def __init__(self, display: str, home: Path, *arguments: str | bytes) -> None:
         self.display = display
         self.environment = {
@@ -61,7 +64,7 @@ class Screen:
             "LIBGL_ALWAYS_SOFTWARE": "1",
         }
         self.log = (home / ".log").open("w+b")
-        command: list[str | bytes] = [sys.executable, "-m", "firstray", "edge", *arguments]
+        command: list[str | bytes] = [sys.executable, *self.COMMAND, *arguments]
         self.process = subprocess.Popen(command, env=self.environment, stdout=self.log, stderr=self.log)
 
     def title(self) -> str:

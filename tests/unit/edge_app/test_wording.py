@@ -2,16 +2,27 @@
 
 import ast
 import re
+from dataclasses import replace
+from datetime import UTC, date, datetime
 from gettext import GNUTranslations
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from babel.messages.pofile import read_po
 
-import edge_app.ui.presenter
-from edge_app.ui import wording
+import edge_app
+from edge_app.capture import hot_folder
+from edge_app.capture.dicom import errors as dicom_errors
+from edge_app.reading import ERRORS as READING_ERRORS
+from edge_app.store import errors as store_errors
+from edge_app.store.views import Delivery, Refusal, RunRow, Standing
+from edge_app.sync import LinkKind, LinkState
+from edge_app.sync import problems as sync_problems
+from edge_app.ui import news, wording
 from edge_app.ui.i18n import LOCALE, Translator
-from edge_app.ui.presenter import Failed, Idle, Reading, Refused, Shown, Starting
+from edge_app.ui.presenters import words
+from edge_app.ui.presenters.shell import News
 from shared.boxes import Box
 from shared.calibration import State
 from shared.correction import Correction
@@ -20,6 +31,7 @@ from shared.errors import RadiographError
 from shared.findings import KEYS
 from shared.quality import CORRECTIONS, MESSAGES, Problem, Severity, Verdict
 from shared.radiograph import ERRORS
+from shared.records import EncounterFields, PatientFields, VitalSignsFields
 
 ROOT = Path(edge_app.__file__).parent
 CATALOGUE = LOCALE / "ko" / "LC_MESSAGES" / "firstray.po"
@@ -166,50 +178,159 @@ def test_a_corrected_image_is_never_shown_as_the_one_received() -> None:
 
 
 def test_an_error_without_a_translation_is_shown_in_english_rather_than_not_at_all() -> None:
-    failed = Failed(None, RadiographError("from_the_future", "Something new.", "Do this."))
-    assert wording.failure(failed, KO) == wording.Notice("Something new.", "Do this.")
+    error = RadiographError("from_the_future", "Something new.", "Do this.")
+    assert words.error(error, KO) == wording.Notice("Something new.", "Do this.")
 
 
-def test_every_state_has_a_title_of_its_own_that_names_no_file() -> None:
-    refusal = problem("over_exposed", Severity.REFUSE)
-    path = Path("Hong_Gildong.dcm")
-    states = [
-        Starting(),
-        Idle(),
-        Reading(path),
-        Shown(path, None, diagnosis(), None, "en", 0.1),  # type: ignore[arg-type]
-        Refused(path, None, diagnosis(), refusal, None, "en", 0.1),  # type: ignore[arg-type]
-        Failed(path, RadiographError("file_empty", "", "")),
-    ]
-    for tr in (EN, KO):
-        titles = [wording.title(state, tr) for state in states]
-        assert len(set(titles)) == len(states)
-        assert not [title for title in titles if "Hong" in title]
-    assert wording.title(states[3], KO) == "FirstRay – 결과: 기흉, 폐종괴, 폐부종"
-    assert wording.title(states[4], EN) == "FirstRay – refused (over_exposed)"
+def test_a_result_says_which_models_answered_and_how_long_it_took() -> None:
+    assert wording.made_by(diagnosis(timing_ms={"total": 164.0}), EN) == "Models r1 · int8 litert · read in 0.16 s"
 
 
-def test_the_footer_says_which_models_answered_and_how_long_it_took() -> None:
-    shown = Shown(Path("a"), None, diagnosis(), None, "en", 0.164)  # type: ignore[arg-type]
-    assert wording.footer(shown, EN) == "Models r1 · int8 litert · read in 0.16 s"
+def test_each_state_that_is_there_is_explained() -> None:
+    notes = wording.level_notes(diagnosis(), EN)
+    assert [note.split(":")[0] for note in notes] == ["Suspected", "Uncertain", "Unlikely"]
+    assert all("1 in 10" in note for note in (notes[0], notes[2]))
+    assert wording.level_notes(diagnosis(states=dict.fromkeys(KEYS, State.NOT_ASSESSED)), EN) == []
+
+
+@pytest.mark.parametrize(
+    ("fields", "english", "korean"),
+    [
+        ({}, "Unknown patient", "신원 미상 환자"),
+        ({"sex": "male", "estimated_age": 60}, "Unknown man", "신원 미상 남성"),
+        ({"sex": "female"}, "Unknown woman", "신원 미상 여성"),
+        ({"name": "홍길동", "sex": "male"}, "홍길동", "홍길동"),
+    ],
+)
+def test_a_patient_is_named_by_what_is_known(fields: dict[str, object], english: str, korean: str) -> None:
+    who = PatientFields.model_validate(fields)
+    assert (words.who(who, EN), words.who(who, KO)) == (english, korean)
+
+
+def test_an_age_says_whether_it_is_estimated() -> None:
+    day = date(2026, 4, 22)
+    assert words.age(PatientFields(birth_date=date(1968, 4, 23)), EN, day) == "57 years"
+    assert words.age(PatientFields(estimated_age=60), EN, day) == "about 60 years"
+    assert words.age(PatientFields(estimated_age=60), KO, day) == "약 60세"
+    assert words.age(PatientFields(), EN, day) == ""
+
+
+def test_vital_signs_leave_out_what_was_not_taken() -> None:
+    signs = VitalSignsFields(spo2=94, systolic=120, heart_rate=110)
+    assert words.vital_figures(signs, EN) == [("SpO2", "94%"), ("HR", "110"), ("BP", "120/–")]
+
+
+def test_delivered_is_said_only_of_what_the_hospital_provably_holds() -> None:
+    said = {state: words.delivery(state, EN)[0] for state in Delivery}
+    assert [state for state, text in said.items() if "has it" in text] == [Delivery.HELD]
+    assert "Not" in said[Delivery.WAITING]
+
+
+NOTHING = Standing(0, 0, 0, 0, 0, None, (), None)
+ONLINE = LinkState(LinkKind.ONLINE, datetime.now(UTC))
+
+
+@pytest.mark.parametrize(
+    ("link", "standing", "said", "kind"),
+    [
+        (None, replace(NOTHING, events_waiting=3), "No hospital: 3 waiting", "plain"),
+        (ONLINE, replace(NOTHING, events_held=9, originals_waiting=1), "Sending: 1 waiting", "plain"),
+        (replace(ONLINE, kind=LinkKind.OFFLINE), replace(NOTHING, events_waiting=2), "Offline: 2 waiting", "warning"),
+        (ONLINE, replace(NOTHING, events_held=9), "All delivered", "good"),
+        (replace(ONLINE, kind=LinkKind.OFFLINE), replace(NOTHING, events_held=9), "All delivered", "good"),
+        (ONLINE, NOTHING, "Connected", "good"),
+        (
+            replace(ONLINE, kind=LinkKind.FOREIGN),
+            replace(NOTHING, events_waiting=2),
+            "This is not the hospital",
+            "urgent",
+        ),
+        (ONLINE, replace(NOTHING, events_held=9, refusals=(Refusal("3", "x", "y"),)), "Refused: see Status", "urgent"),
+    ],
+)
+def test_the_state_at_the_top_is_good_only_where_everything_is_held(
+    link: LinkState | None, standing: Standing, said: str, kind: str
+) -> None:
+    assert words.chip(link, standing, EN) == (said, kind)
+
+
+@pytest.mark.parametrize("kind", list(LinkKind))
+def test_every_state_of_the_link_has_words(kind: LinkKind) -> None:
+    assert words.link(replace(ONLINE, kind=kind), EN)[0] != kind.value
+
+
+def test_an_unread_run_is_never_said_to_be_without_finding() -> None:
+    row = RunRow(
+        id=UUID(int=1),
+        patient=UUID(int=2),
+        who=PatientFields(),
+        encounter=EncounterFields(),
+        radiographs=1,
+        unread=0,
+        latest=diagnosis(probabilities={}, states={}, top3=(), boxes=(), urgent=()),
+        urgent=(),
+        delivery=Delivery.WAITING,
+        acknowledged=False,
+        news=0,
+    )
+    assert words.run_line(row, EN) == ("Not read: image quality", "warning")
+    assert words.run_line(replace(row, latest=None), EN) == ("Could not be read", "warning")
+    assert words.run_line(replace(row, unread=1), EN)[0] == "Reading…"
+    assert words.run_line(replace(row, urgent=("Pneumothorax",)), EN) == ("Urgent: Pneumothorax", "urgent")
+
+
+def test_news_has_a_button_only_where_there_is_something_to_do() -> None:
+    assert news.said(News("deleted"), EN) == ("Deleted.", "Undo")
+    assert news.said(News("undone"), KO) == ("되돌렸습니다.", "")
+    problem = RadiographError("file_empty", "The file is empty.", "Send it again.")
+    assert news.said(News("error", error=problem), EN) == ("The file is empty. Send it again.", "")
 
 
 def texts_of_the_window() -> set[str]:
     """The literal of every ``tr("...")`` in the sources and the layout."""
-    call = re.compile(r'\btr\(\s*("(?:[^"\\]|\\.)*")')
+    call = re.compile(r'\b(?:tr|mistake)\(\s*("(?:[^"\\]|\\.)*")')
     sources = [*ROOT.rglob("*.py"), *ROOT.rglob("*.kv")]
     return {ast.literal_eval(found) for path in sources for found in call.findall(path.read_text())}
 
 
-def codes_of_the_models() -> set[str]:
-    """The code of every error that loading a release or a runtime raises."""
+RAISING = {
+    "FirstRayError",
+    "StoreError",
+    "RadiographError",
+    "ReleaseError",
+    "RuntimeUnavailable",
+    "PinWrong",
+    "dicom_error",
+}
+
+ELSEWHERE = {"demo_not_sent", "no_display", "outline_unwritable", "pin_file_open", "pin_missing"}
+"""Codes that end a command before there is a window, so that the command line says them."""
+
+
+def codes_raised() -> set[str]:
+    """The code of every error that is raised with a literal code in the app, and in loading a release or a runtime."""
+    shared = ROOT.parent / "shared"
+    models = [shared / name for name in ("release.py", "runtime.py", "variants.py", "receipts.py", "hybrid_clock.py")]
     codes = set()
-    shared = Path(wording.__file__).parents[2] / "shared"
-    for name in ("release.py", "runtime.py", "variants.py"):
-        for node in ast.walk(ast.parse((shared / name).read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("ReleaseError", "RuntimeUnavailable"):
-                codes.add(ast.literal_eval(node.args[0]))
+    for path in [*ROOT.rglob("*.py"), *models]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
+                name = getattr(node.func, "id", getattr(node.func, "attr", ""))
+                if name in RAISING and isinstance(node.args[0].value, str):
+                    codes.add(node.args[0].value)
     return {code for code in codes if not code.startswith("signing_key")}
+
+
+CODES = {
+    *ERRORS,
+    *READING_ERRORS,
+    *dicom_errors.ERRORS,
+    *hot_folder.ERRORS,
+    *store_errors._TEXTS,
+    *sync_problems.TEXTS,
+    *codes_raised(),
+    "app_error",
+} - ELSEWHERE
 
 
 @pytest.mark.parametrize("text", sorted(texts_of_the_window()))
@@ -221,7 +342,7 @@ def test_every_text_of_the_window_is_translated(text: str) -> None:
     assert sorted(re.findall(r"{\w+}", message.string)) == sorted(re.findall(r"{\w+}", text))
 
 
-@pytest.mark.parametrize("code", sorted({*ERRORS, *codes_of_the_models(), "internal_error", "folder_unreadable"}))
+@pytest.mark.parametrize("code", sorted(CODES))
 def test_every_error_the_window_may_show_is_translated(code: str) -> None:
     assert re.search("[가-힣]", KO.message(code, ""))
     assert re.search("[가-힣]", KO.action(code, ""))

@@ -1,0 +1,1 @@
+"""What each screen shows and does, without Kivy: a state, methods for taps, and workers for what takes time."""

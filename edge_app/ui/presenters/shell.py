@@ -1,0 +1,264 @@
+"""The frame around the screens: where the user is, what has just come in, the lock, and the state of the link."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from edge_app.store.views import Deletion, Film
+from edge_app.ui.presenters.desk import Desk, Presenter
+from edge_app.ui.presenters.places import FORMS, HOME, TABS, Place, Screen
+from shared.errors import FirstRayError
+
+if TYPE_CHECKING:
+    from edge_app.station import Change, Station
+    from edge_app.store.views import Standing
+    from edge_app.sync import LinkState
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """Something to say at the foot of the screen, with one thing to do about it.
+
+    Attributes:
+        kind: ``result``, ``waiting``, ``deleted``, ``undone``, ``answer``, ``error``, ``models``.
+        film: what came in.
+        deletion: what can be undone.
+        error: what went wrong.
+        place: where the button leads; None for no button.
+    """
+
+    kind: str
+    film: Film | None = None
+    deletion: Deletion | None = None
+    error: FirstRayError | None = None
+    place: Place | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """State of the frame.
+
+    Attributes:
+        locked: the unlock screen is shown.
+        revoked: the hospital no longer trusts the device.
+        stack: where the user is, last, and how he came there; never empty.
+        waiting: radiographs of no run.
+        link: to the hospital; None where none is set up.
+        standing: what it holds; None until it is read.
+        arrived: radiographs that came in while the screen was locked.
+    """
+
+    locked: bool = True
+    revoked: bool = False
+    stack: tuple[Place, ...] = (HOME,)
+    waiting: int = 0
+    link: LinkState | None = None
+    standing: Standing | None = None
+    arrived: int = 0
+    error: FirstRayError | None = None
+
+    @property
+    def place(self) -> Place:
+        """Where the user is."""
+        return self.stack[-1]
+
+    @property
+    def tab(self) -> Screen:
+        """The tab that place belongs to."""
+        return self.stack[0].screen
+
+
+class ShellPresenter(Presenter[Shell]):
+    """Moves between places and decides what an arrival does to the screen.
+
+    Args:
+        desk, station: as in :class:`Presenter`.
+        tell: shows a piece of news at the foot of the screen.
+        typing: whether the user is typing just now.
+        lock_seconds: without a touch until the screen locks.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        station: Station,
+        *,
+        tell: Callable[[News], None],
+        typing: Callable[[], bool],
+        lock_seconds: Callable[[], float],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(desk, station, Shell())
+        self._tell = tell
+        self._typing = typing
+        self._lock_seconds = lock_seconds
+        self._clock = clock
+        self._touched_at = clock()
+        self._since = datetime.now(UTC)
+        self._announced: set[UUID] = set()
+        self._missed: list[UUID] = []
+        self._changed = False
+
+    # moving about
+
+    def go(self, place: Place) -> None:
+        """Open a place; back leads here again."""
+        if place == self._state.place:
+            return
+        stack = self._state.stack
+        if place in stack:
+            self._set(stack=stack[: stack.index(place) + 1])
+        else:
+            self._set(stack=(*stack, place))
+
+    def replace(self, place: Place) -> None:
+        """Open a place instead of this one: back leads to where this one was opened."""
+        stack = self._state.stack[:-1] or (HOME,)
+        self._set(stack=stack[: stack.index(place) + 1] if place in stack else (*stack, place))
+
+    def back(self) -> None:
+        """Where the user came from; from a tab, home."""
+        stack = self._state.stack
+        if len(stack) > 1:
+            self._set(stack=stack[:-1])
+        elif stack[0] != HOME:
+            self._set(stack=(HOME,))
+
+    def tab(self, screen: Screen) -> None:
+        """The first place of a tab."""
+        if screen in TABS:
+            self._set(stack=(Place(screen),))
+
+    def leave(self, id: UUID) -> None:
+        """A record is gone: no place about it is kept."""
+        stack = tuple(place for place in self._state.stack if id not in (place.id, place.other))
+        self._set(stack=stack or (HOME,))
+
+    # the lock
+
+    def touched(self) -> None:
+        """Somebody is there: the time to the lock begins anew."""
+        self._touched_at = self._clock()
+
+    def tick(self) -> None:
+        """Once a second or so: lock where nobody was there for too long; count again what waits, after changes."""
+        if not self._state.locked and self._clock() - self._touched_at >= self._lock_seconds():
+            self.lock()
+        if self._changed and not self._state.locked:
+            self._changed = False
+            self.reload()
+
+    def lock(self) -> None:
+        """Hide everything until the PIN is typed; images go on arriving and being read."""
+        if not self._state.locked:
+            self._set(locked=True, arrived=0)
+
+    def unlocked(self) -> None:
+        """The PIN was right."""
+        self.touched()
+        missed, self._missed = self._missed, []
+        self._set(locked=False, arrived=0)
+        self.reload()
+        for film in missed:
+            self._look(film)
+
+    # what happens on the device
+
+    def changed(self, change: Change) -> None:
+        """Look after news; called for every change."""
+        if change.kind == "revoked":
+            self._set(revoked=True, locked=True)
+            return
+        if change.kind == "film" and change.id is not None:
+            if self._state.locked:
+                self._miss(change.id)
+            else:
+                self._look(change.id)
+        if self._state.locked:
+            return
+        if change.error is not None:
+            self._tell(News("error", error=change.error))
+        if change.kind == "inbox" and change.id is not None:
+            self._answered(change.id)
+        self._changed = self._changed or change.kind != "reading"
+
+    def deleted(self, deletion: Deletion) -> None:
+        """A run or radiograph was deleted: leave it, and offer to bring it back."""
+        self.leave(deletion.subject)
+        self._tell(News("deleted", deletion=deletion))
+
+    def undo(self, deletion: Deletion) -> None:
+        """Bring back what was deleted."""
+        self._do(lambda: self._station.store.undo(deletion.id), lambda _: self._tell(News("undone")), self._say)
+
+    def report(self, error: FirstRayError) -> None:
+        """Say what went wrong."""
+        self._say(error)
+
+    def _fetch(self, state: Shell) -> dict[str, Any]:
+        del state
+        status = self._station.status()
+        waiting = len(self._station.store.waiting_films())
+        return {"waiting": waiting, "link": status.link, "standing": status.standing}
+
+    def _miss(self, film: UUID) -> None:
+        if film not in self._missed:
+            self._missed.append(film)
+            self._set(arrived=len(self._missed))
+
+    def _look(self, id: UUID) -> None:
+        """Fetch a radiograph that changed, and say what is new about it."""
+
+        def work() -> tuple[Film, list[UUID]]:
+            store = self._station.store
+            return store.film(id), [row.id for row in store.runs(under_way=True, limit=2)]
+
+        self._do(work, lambda found: self._arrived(*found), lambda _: None)
+
+    def _arrived(self, film: Film, under_way: list[UUID]) -> None:
+        if film.waiting_to_be_read or film.made_at is None or film.made_at < self._since:
+            return
+        reading = film.diagnosis_id or film.id
+        if reading in self._announced:
+            return
+        self._announced.add(reading)
+        place = Place(Screen.RESULT, film.id)
+        if place == self._state.place or self._state.locked:
+            return
+        if film.run is None:
+            self._tell(News("waiting", film=film, place=Place(Screen.ASSIGN, film.id)))
+        elif self._may_show(film, under_way):
+            self._set(stack=(*self._here(film.run), place))
+        else:
+            self._tell(News("result", film=film, place=place))
+
+    def _answered(self, run: UUID) -> None:
+        """Say that the hospital answered, unless the user looks at that run already."""
+        place = Place(Screen.RUN, run)
+
+        def done(news: int) -> None:
+            if news and place != self._state.place and not self._state.locked:
+                self._tell(News("answer", place=place))
+
+        self._do(lambda: self._station.store.run(run).row.news, done, lambda _: None)
+
+    def _may_show(self, film: Film, under_way: list[UUID]) -> bool:
+        """Whether the user waits for just this: he is in that run, or at home with no other run under way."""
+        place = self._state.place
+        if self._typing() or place.screen in FORMS:
+            return False
+        return place == Place(Screen.RUN, film.run) or (place == HOME and under_way == [film.run])
+
+    def _here(self, run: UUID | None) -> tuple[Place, ...]:
+        """The stack with the run at its end, so that back from the result leads there."""
+        stack, place = self._state.stack, Place(Screen.RUN, run)
+        return stack if stack[-1] == place else (*stack, place)
+
+    def _say(self, error: FirstRayError) -> None:
+        self._tell(News("error", error=error))

@@ -1,0 +1,65 @@
+"""Home, who the patient is, and patients seen before."""
+
+from uuid import UUID
+
+from edge_app.ui.presenters.runs import BeginPresenter, KnownPresenter, RunsPresenter
+from shared.records import Sex
+from tests.unit.edge_app.presenters.rig import Rig
+from tests.unit.edge_app.store.samples import receive
+
+
+def test_home_lists_runs_under_way_and_past_ones_and_follows_changes(rig: Rig) -> None:
+    over = rig.store.start_run(who={"name": "Kim"})
+    rig.store.end_run(over)
+    home = rig.watch(RunsPresenter(rig.desk, rig.station))
+    rig.wait(lambda: not home.state.loading)
+    assert (home.state.under_way, [row.id for row in home.state.past]) == ((), [over])
+    run = rig.store.start_run()
+    rig.wait(lambda: home.state.under_way)
+    assert [row.id for row in home.state.under_way] == [run]
+
+
+def test_images_that_wait_are_counted(rig: Rig) -> None:
+    home = rig.watch(RunsPresenter(rig.desk, rig.station))
+    receive(rig.store)
+    receive(rig.store)
+    rig.wait(lambda: len(home.state.waiting) == 2)
+
+
+def test_search_finds_runs_and_patients(rig: Rig) -> None:
+    rig.store.start_run(who={"name": "김영희"})
+    found = rig.store.start_run(who={"name": "Daniel Okafor"})
+    home = rig.watch(RunsPresenter(rig.desk, rig.station))
+    home.search(" okafor ")
+    rig.wait(lambda: [row.id for row in home.state.under_way] == [found])
+    home.show_patients(True)
+    rig.wait(lambda: [one.fields.name for one in home.state.patients] == ["Daniel Okafor"])
+    home.search("")
+    rig.wait(lambda: len(home.state.patients) == 2)
+
+
+def test_one_tap_opens_a_run_for_somebody_unknown(rig: Rig) -> None:
+    begun: list[UUID] = []
+    presenter = BeginPresenter(rig.desk, rig.station, begun.append)
+    presenter.choose_age(60)
+    presenter.begin(Sex.MALE)
+    presenter.begin(Sex.FEMALE)
+    rig.wait(lambda: begun)
+    rig.settle()
+    (run,) = begun
+    who = rig.store.run(run).patient.fields
+    assert (who.sex, who.estimated_age, who.name) == (Sex.MALE, 60, None)
+    assert len(rig.store.runs()) == 1, "a second tap opens nothing"
+
+
+def test_a_known_patient_gets_another_run(rig: Rig) -> None:
+    first = rig.store.start_run(who={"name": "Kim"})
+    patient = rig.store.run(first).patient.id
+    begun: list[UUID] = []
+    known = rig.watch(KnownPresenter(rig.desk, rig.station, patient, begun.append))
+    rig.wait(lambda: known.state.patient)
+    known.begin()
+    rig.wait(lambda: begun)
+    rig.wait(lambda: len(known.state.runs) == 2)
+    assert [run.row.id for run in known.state.runs] == [begun[0], first], "latest first"
+    assert rig.store.patient(patient).runs == 2
