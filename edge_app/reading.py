@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -30,7 +32,9 @@ PICTURE_SIDE: Final = 2048
 """Longest side of the display picture in pixels: more than a tablet shows."""
 PREVIEW_SIDES: Final = (1024, 768, 512)
 """Longest sides of the preview, tried in this order until one is small enough."""
-PREVIEW_QUALITIES: Final = (80, 70, 60, 50, 40)
+PREVIEW_QUALITIES: Final = (70, 40)
+THREADS: Final = max(1, min(4, (os.cpu_count() or 1) - 1))
+"""Threads of a model: one core is left to the screen."""
 SAMPLED_SIDE: Final = 400
 """Grey levels are measured on about this many pixels a side, as :mod:`shared.overlay` does."""
 
@@ -106,13 +110,26 @@ class FilmReader:
         if self._diagnoser is None:
             warm_up()
             release = load_release(self._folder or default_release())
-            self._diagnoser = Diagnoser(release, prevalence=self._prevalence)
+            self._diagnoser = Diagnoser(release, threads=THREADS, prevalence=self._prevalence)
         return self._diagnoser
 
     def read(
-        self, data: bytes, *, overridden: bool = False, correction: Correction | None = None, language: Language = "en"
+        self,
+        data: bytes,
+        *,
+        overridden: bool = False,
+        correction: Correction | None = None,
+        language: Language = "en",
+        drawn: Callable[[Screened], None] = lambda _: None,
     ) -> Reading:
         """Decode, correct where asked, diagnose and draw; a file that cannot be read is an outcome, not an error.
+
+        Args:
+            data: the file's bytes.
+            overridden: diagnose in spite of the gate's refusal.
+            correction: to apply first.
+            language: of the labels on the preview.
+            drawn: called with the display picture before the models are asked, so that it can be looked at meanwhile.
 
         Raises:
             ReleaseError, RuntimeUnavailable: the models cannot be used; the film was not looked at.
@@ -125,9 +142,9 @@ class FilmReader:
         if correction:
             radiograph = radiograph.corrected(correction)
         try:
-            grey = grey8(radiograph)
+            picture = _shrunk(grey8(radiograph), PICTURE_SIDE)
+            drawn(Screened(np.asarray(picture), 0.0, 255.0))
             diagnosis = diagnoser.diagnose(radiograph, force=overridden)
-            picture = _shrunk(grey, PICTURE_SIDE)
             return Reading(radiograph, diagnosis, None, _jpeg(picture, 95), preview(picture, diagnosis, language))
         except FirstRayError:
             raise

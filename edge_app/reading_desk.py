@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import sys
 import threading
 import traceback
 from collections import OrderedDict
@@ -16,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from edge_app.attaching import run_for
-from edge_app.reading import ERRORS, FilmReader, Reading
+from edge_app.reading import ERRORS, FilmReader, Reading, Screened
 from shared.correction import Correction
 from shared.diagnosis import Diagnoser
 from shared.errors import FirstRayError
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NICENESS: Final = 5
-"""The screen goes before the reading: it needs less, and a person looks at it."""
 MOST_TRIES: Final = 2
 """How often a film is begun that ends the whole process; the third time it is set aside."""
 KEPT: Final = 2
@@ -38,11 +34,19 @@ KEPT: Final = 2
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of one film: as it comes, or once more, overruled or corrected."""
+    """What is asked of one film.
+
+    Attributes:
+        film: its id.
+        overridden: read it in spite of the gate's refusal.
+        correction: to apply on top of what was applied at its last reading.
+        afresh: as it came, without the correction of its last reading.
+    """
 
     film: UUID
     overridden: bool = False
     correction: Correction | None = None
+    afresh: bool = False
 
 
 class Tries:
@@ -76,7 +80,8 @@ class ReadingDesk:
     Args:
         reader: loads the models on the desk's own thread.
         language: of the labels on previews, asked for at each reading.
-        began, read: called on the desk's thread with a film's id.
+        began, drawn, read: called on the desk's thread with a film's id: its reading begins, :meth:`picture` has its
+            picture, its outcome is stored.
         models_changed: called when the models are loaded or turn out unusable.
     """
 
@@ -87,6 +92,7 @@ class ReadingDesk:
         tries: Path,
         language: Callable[[], Language],
         began: Callable[[UUID], None],
+        drawn: Callable[[UUID], None],
         read: Callable[[UUID, FirstRayError | None], None],
         models_changed: Callable[[], None],
     ) -> None:
@@ -94,12 +100,14 @@ class ReadingDesk:
         self._tries = Tries(tries)
         self._language = language
         self._began = began
+        self._drawn = drawn
         self._read = read
         self._models_changed = models_changed
         self._store: Store | None = None
         self._waiting: OrderedDict[Request, None] = OrderedDict()
         self._now: UUID | None = None
         self._recent: OrderedDict[tuple[UUID, str], Radiograph] = OrderedDict()
+        self._picture: tuple[UUID, Screened, Correction | None] | None = None
         self._changed = threading.Condition()
         self._ended = False
         self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
@@ -141,6 +149,11 @@ class ReadingDesk:
         with self._changed:
             return self._recent.get((film, str(correction)))
 
+    def picture(self, film: UUID) -> tuple[Screened, Correction | None] | None:
+        """The picture of a film while it is being read, and how it is corrected; None where it is not, or not yet."""
+        with self._changed:
+            return self._picture[1:] if self._picture is not None and self._picture[0] == film else None
+
     def close(self) -> None:
         """Finish what is being read, leave the rest for the next start."""
         with self._changed:
@@ -150,8 +163,6 @@ class ReadingDesk:
             self._thread.join(30)
 
     def _run(self) -> None:
-        if sys.platform == "linux":
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)  # of this thread and those it makes
         self._load()
         while (work := self._next()) is not None:
             request, store = work
@@ -190,21 +201,31 @@ class ReadingDesk:
             if self._tries.begin(film.id) > MOST_TRIES:
                 store.add_reading(film.id, diagnosis=None, error="reading_crashed")
                 return None
-            correction = request.correction
-            if correction and film.diagnosis and film.diagnosis.correction:
-                correction = film.diagnosis.correction.then(correction)
+            correction = film.diagnosis.correction if film.diagnosis and not request.afresh else None
+            if request.correction:
+                correction = (correction or Correction()).then(request.correction)
             reading = self._reader.read(
                 store.original(film.id),
                 overridden=request.overridden,
                 correction=correction,
                 language=self._language(),
+                drawn=lambda screened: self._show(film.id, screened, correction or None),
             )
+            with self._changed:
+                self._now = None  # who hears of the outcome shall not find it still being read
             self._store_reading(store, request, reading)
         except FirstRayError as error:
             return error
         finally:
             self._tries.end()
+            with self._changed:
+                self._picture = None
         return None
+
+    def _show(self, film: UUID, screened: Screened, correction: Correction | None) -> None:
+        with self._changed:
+            self._picture = (film, screened, correction)
+        self._drawn(film)
 
     def _store_reading(self, store: Store, request: Request, reading: Reading) -> None:
         film = store.film(request.film)

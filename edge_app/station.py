@@ -51,7 +51,8 @@ class Change:
     """Something changed.
 
     Attributes:
-        kind: ``models``, ``film``, ``reading`` (of a film begins), ``read`` (its outcome is stored), ``run``,
+        kind: ``models``, ``film``, ``reading`` (of a film begins), ``picture`` (:meth:`Station.picture_being_read` has
+            it), ``read`` (its outcome is stored), ``run``,
             ``patient``, ``delivery``, ``inbox``, ``deletion``, ``link``, ``receiver``, ``refused`` (an image could not
             be taken or read: ``error`` says why), ``revoked``.
         id: of the record, where one is meant.
@@ -160,6 +161,7 @@ class Station:
             tries=folder / "reading.json",
             language=lambda: self.preferences.language,
             began=lambda film: notify(Change("reading", film)),
+            drawn=lambda film: notify(Change("picture", film)),
             read=self._film_read,
             models_changed=lambda: notify(Change("models", error=self._desk.error)),
         )
@@ -261,12 +263,16 @@ class Station:
         return take_file(path, _Picked(self, run))
 
     def read_again(self, film: UUID, *, overridden: bool = False, correction: Correction | None = None) -> None:
-        """Have a film read once more: in spite of the gate's refusal, or corrected as the gate offers."""
-        self._desk.ask(Request(film, overridden, correction))
+        """Have a film read once more: in spite of the gate's refusal, corrected as the gate offers, or as it came."""
+        self._desk.ask(Request(film, overridden, correction, afresh=not overridden and correction is None))
 
     def is_reading(self, film: UUID) -> bool:
         """Whether a film is being read or waits for it."""
         return self._desk.reading(film)
+
+    def picture_being_read(self, film: UUID) -> tuple[Screened, Correction | None] | None:
+        """The display picture of a film whose reading is under way, and how it is corrected; None at any other time."""
+        return self._desk.picture(film)
 
     def picture(self, film: UUID, diagnosis: UUID | None = None) -> Screened:
         """The display picture as it was read, at most 2048 pixels a side. Takes some ten milliseconds."""

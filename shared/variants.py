@@ -17,7 +17,8 @@ from shared.runtime import available, has_gpu, open_model
 
 RuntimeChoice = Literal["auto", "litert", "onnx"]
 
-PROBE_RUNS = 5
+PROBE_RUNS = 9
+"""Runs of each model; the median counts, and the variants take turns, so that a busy moment does not decide."""
 
 
 def choose_variant(
@@ -68,15 +69,17 @@ def _remembered(release: Release, precision: Precision, threads: int) -> Runtime
 
 
 def _measure(release: Release, variants: list[Variant], precision: Precision, threads: int) -> RuntimeName:
-    """Time classifier plus detector of each variant (best of a few runs) and remember the fastest."""
+    """Time classifier plus detector of each variant (median of a few runs, by turns) and remember the fastest."""
+    sides = {name: spec.side for name, spec in release.manifest.inputs.items()}
+    models = [
+        (variant.runtime, open_model(release.path(file), threads), np.zeros((1, 1, side, side), np.float32))
+        for variant in variants
+        for file, side in ((variant.classifier, sides["classifier"]), (variant.detector, sides["detector"]))
+    ]
+    rounds = [[_seconds(model, image) for _, model, image in models] for _ in range(PROBE_RUNS)]
     figures: dict[RuntimeName, float] = {}
-    for variant in variants:
-        figures[variant.runtime] = 0.0
-        for name, file in (("classifier", variant.classifier), ("detector", variant.detector)):
-            side = next(spec.side for key, spec in release.manifest.inputs.items() if key == name)
-            model = open_model(release.path(file), threads)
-            image = np.zeros((1, 1, side, side), np.float32)
-            figures[variant.runtime] += min(_seconds(model, image) for _ in range(PROBE_RUNS))
+    for (runtime, _, _), seconds in zip(models, np.median(rounds, axis=0), strict=True):
+        figures[runtime] = figures.get(runtime, 0.0) + float(seconds)
     fastest = min(figures, key=lambda name: figures[name])
     path = _probe_file(release, precision, threads)
     try:

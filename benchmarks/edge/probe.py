@@ -117,16 +117,14 @@ def arrivals(folder: Path, sample: str, films: int) -> None:
 
     def plan(station: Station) -> Step:
         app = probe.app
-        sender = Sender(station.dicom_address[1], sample)
+        sender, watch = Sender(station.dicom_address[1], sample), Watch(app)
         yield lambda: station._desk.models is not None and sender.ready
         times, memory = [], {}
         for number in range(films):
-            place = app.shell.state.place
+            watch.begin(app.shell.state.place)
             sender.send()
-            yield lambda before=place: _shown(app, before)  # type: ignore[misc]
-            yield probe.flipped()
-            shown = time.monotonic()
-            yield lambda: sender.answer is not None
+            yield lambda: watch.shown_at(probe.flips) is not None and sender.answer is not None
+            shown = watch.shown_at(probe.flips) or 0.0
             began, answered = sender.take()
             times.append({"from_first_byte_ms": (shown - began) * 1e3, "from_success_ms": (shown - answered) * 1e3})
             if number + 1 in (SETTLE, films):
@@ -210,6 +208,32 @@ class Sender:
             self.sent.append(began)
             self.answer = (began, answered)
             self.idle = True
+
+
+class Watch:
+    """Notes when the screen has all of the next result; it is seen with the next frame."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._before: Any = None
+        self._complete: float | None = None
+        change = app._state_changed
+
+        def changed(opened: Any) -> None:
+            change(opened)
+            if self._complete is None and _shown(app, self._before):
+                self._complete = time.monotonic()
+
+        app._state_changed = changed
+
+    def begin(self, place: Any) -> None:
+        """The next result is one that is not shown at ``place``."""
+        self._before, self._complete = place, None
+
+    def shown_at(self, flips: list[float]) -> float | None:
+        """When the frame with the result was on the screen; None before."""
+        complete = self._complete
+        return None if complete is None else next((at for at in flips if at > complete), None)
 
 
 def _opened(app: Any) -> Any:

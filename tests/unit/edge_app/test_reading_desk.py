@@ -164,6 +164,25 @@ def test_overruling_and_correcting_reach_the_reader(start: Callable[[Any], Desk]
     assert store.stored[-1][1]["overridden"]
 
 
+def test_overruling_keeps_the_correction_of_the_last_reading(start: Callable[[Any], Desk]) -> None:
+    turned = Correction(quarter_turns=2)
+    item = replace(film(), diagnosis=SimpleNamespace(correction=turned), error="read")  # type: ignore[arg-type]
+    reader = FakeReader()
+    desk = start(reader)
+    desk.desk.start()
+    desk.desk.open(FakeStore(item))  # type: ignore[arg-type]
+    for number, request in enumerate(
+        [
+            Request(item.id, overridden=True),
+            Request(item.id, correction=turned),
+            Request(item.id, afresh=True),
+        ]
+    ):
+        desk.desk.ask(request)
+        desk.wait(number + 1)
+    assert [options["correction"] for _, options in reader.asked] == [turned, Correction(), None]
+
+
 def test_a_mistake_in_one_film_does_not_stop_the_next(start: Callable[[Any], Desk]) -> None:
     bad, good = film(), film()
 
