@@ -18,7 +18,6 @@ class Preferences(BaseModel):
         language: of the screens and of the labels on pictures.
         theme: colours.
         lock_minutes: without a touch until the screen locks, 1..60.
-        muted: no sound when a result is ready.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -26,7 +25,6 @@ class Preferences(BaseModel):
     language: Literal["en", "ko"] = "en"
     theme: Literal["dark", "light"] = "dark"
     lock_minutes: Annotated[int, Field(ge=1, le=60)] = 10
-    muted: bool = False
 
 
 def load_preferences(folder: Path) -> Preferences:

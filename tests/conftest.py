@@ -12,7 +12,7 @@ PARTS = {
     "server": ("unit/shared", "unit/firstray", "fault", "contract"),
 }
 """Test folders of a part that is tested without the rest (``make test PART=edge``)."""
-EDGE_ONLY = re.compile(r"(contract|fault)/.*(dicom_receiver|edge|killed_device|store|sync)")
+EDGE_ONLY = re.compile(r"(contract|fault)/.*(dicom_receiver|edge|killed_device|station|store|sync)")
 """Tests of the ambulance's app in folders that the hospital's part shares."""
 
 

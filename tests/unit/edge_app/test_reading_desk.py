@@ -9,9 +9,10 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 
-from edge_app.reading import FilmReader, Reading
+from edge_app.reading import FilmReader, Reading, Screened
 from edge_app.reading_desk import MOST_TRIES, ReadingDesk, Request, Tries
 from edge_app.store.views import Film
 from shared.correction import Correction
@@ -89,6 +90,7 @@ class Desk:
 
     def __init__(self, reader: Any, folder: Path) -> None:
         self.told: list[tuple[UUID, FirstRayError | None]] = []
+        self.drawn: list[UUID] = []
         self.models = threading.Event()
         self._arrived = threading.Condition()
         self.desk = ReadingDesk(
@@ -96,6 +98,7 @@ class Desk:
             tries=folder / "reading.json",
             language=lambda: "en",
             began=lambda _: None,
+            drawn=self.drawn.append,
             read=self._read,
             models_changed=self.models.set,
         )
@@ -181,6 +184,25 @@ def test_overruling_keeps_the_correction_of_the_last_reading(start: Callable[[An
         desk.desk.ask(request)
         desk.wait(number + 1)
     assert [options["correction"] for _, options in reader.asked] == [turned, Correction(), None]
+
+
+def test_the_picture_can_be_looked_at_while_the_models_read(start: Callable[[Any], Desk]) -> None:
+    item, looked = film(), []
+    screened = Screened(np.zeros((4, 4), np.uint8), 0.0, 255.0)
+
+    class Drawing(FakeReader):
+        def read(self, data: bytes, **options: Any) -> Reading:
+            options["drawn"](screened)
+            looked.append(desk.desk.picture(item.id))
+            return super().read(data, **options)
+
+    desk = start(Drawing())
+    desk.desk.open(FakeStore(item))  # type: ignore[arg-type]
+    desk.desk.start()
+    desk.wait(1)
+    assert looked == [(screened, None)]
+    assert desk.drawn == [item.id]
+    assert desk.desk.picture(item.id) is None
 
 
 def test_a_mistake_in_one_film_does_not_stop_the_next(start: Callable[[Any], Desk]) -> None:
