@@ -52,6 +52,7 @@ class Device:
     sample: pydicom.Dataset
     acknowledged: set[str] = field(default_factory=set)
     seen: dict[UUID, str] = field(default_factory=dict)
+    making: threading.Lock = field(default_factory=threading.Lock)
     sent: int = 0
 
     def start(self) -> subprocess.Popen[bytes]:
@@ -117,13 +118,12 @@ class Device:
                 time.sleep(0.02)
 
     def _radiograph(self, number: int) -> tuple[str, Path]:
-        self.sent += 1
-        dataset = pydicom.Dataset(self.sample)
-        dataset.file_meta = self.sample.file_meta
-        uid = f"1.2.826.0.1.3680043.10.1.{number}.{self.sent}"
-        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = uid
         path = self.folder / f"send-{number}.dcm"
-        dataset.save_as(path, enforce_file_format=True)
+        with self.making:  # both senders change the one data set
+            self.sent += 1
+            uid = f"1.2.826.0.1.3680043.10.1.{number}.{self.sent}"
+            self.sample.SOPInstanceUID = self.sample.file_meta.MediaStorageSOPInstanceUID = uid
+            self.sample.save_as(path, enforce_file_format=True)
         return uid, path
 
 
