@@ -10,15 +10,21 @@ import io
 import json
 import logging
 import platform
+import sys
+import threading
+import traceback
 import zipfile
 from collections import deque
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
+from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from edge_app.station import Status
+
+log = logging.getLogger(__name__)
 
 PACKAGES: Final = (
     "ai-edge-litert",
@@ -53,12 +59,23 @@ _recent: Final = _Recent()
 
 
 def keep_log() -> None:
-    """Keep the log lines of FirstRay's own modules for the bundle; call once at start."""
+    """Keep the log lines of FirstRay's own modules for the bundle, and errors' texts out of them; call once at start.
+
+    The text of an error that nobody caught may hold what a patient is called: only its type and place are told.
+    """
+    sys.excepthook = _tell_uncaught
+    threading.excepthook = lambda told: _tell_uncaught(told.exc_type, told.exc_value, told.exc_traceback)
     for package in ("edge_app", "shared"):
         logger = logging.getLogger(package)
         logger.setLevel(min(logger.getEffectiveLevel(), logging.INFO))
         if _recent not in logger.handlers:
             logger.addHandler(_recent)
+
+
+def _tell_uncaught(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+    if issubclass(kind, KeyboardInterrupt):
+        return
+    log.error("Nobody caught %s\n%s", kind.__name__, "".join(traceback.format_tb(trace)))
 
 
 def bundle(status: Status) -> bytes:

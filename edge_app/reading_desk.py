@@ -8,7 +8,9 @@ import threading
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
@@ -59,12 +61,14 @@ class Tries:
         """Note that a film is begun; returns how often in a row it was."""
         before = self._kept()
         tries = before.get(str(film), 0) + 1
-        self._file.write_text(json.dumps({str(film): tries}))
+        with suppress(OSError):  # a full disk: it is read all the same, only uncounted
+            self._file.write_text(json.dumps({str(film): tries}))
         return tries
 
     def end(self) -> None:
         """The film did no harm."""
-        self._file.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._file.unlink(missing_ok=True)
 
     def _kept(self) -> dict[str, int]:
         try:
@@ -242,15 +246,22 @@ class ReadingDesk:
                 changes["acquired_at"] = acquired_at
         if film.run is None and (run := run_for(film.received_at, name, store.runs(under_way=True, limit=2))):
             changes["encounter"] = run
-        store.add_reading(
+        keep = partial(
+            store.add_reading,
             film.id,
             diagnosis=reading.diagnosis,
             error=reading.error,
             overridden=request.overridden,
-            radiograph=changes,
             picture=reading.picture,
             preview=reading.preview,
         )
+        try:
+            keep(radiograph=changes)
+        except FirstRayError as error:
+            if error.code != "record_unknown" or "encounter" not in changes:
+                raise
+            del changes["encounter"]  # its run was deleted in between: somebody is asked
+            keep(radiograph=changes)
 
     def _keep(self, film: UUID, radiograph: Radiograph) -> None:
         with self._changed:

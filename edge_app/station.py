@@ -28,7 +28,7 @@ from edge_app.hospital_access import HospitalAccess
 from edge_app.preferences import Preferences, load_preferences, save_preferences
 from edge_app.reading import FilmReader, Screened, screened, screened_picture
 from edge_app.reading_desk import ReadingDesk, Request
-from edge_app.store.keys import KeyRing
+from edge_app.store.keys import KeyRing, MasterKey
 from edge_app.store.store import Store
 from edge_app.store.views import Backup, Room, Standing
 from edge_app.store.views import Change as Stored
@@ -198,7 +198,7 @@ class Station:
             FirstRayError: as :meth:`KeyRing.create` and ``Store.open``.
         """
         with self._lock:
-            self._start(Store.open(self._folder, self._keys.create(pin)))
+            self._start(self._keys.create(pin))
 
     def unlock(self, pin: str) -> None:
         """Open the station, or, where it is open behind a locked screen, only check the PIN. Takes long.
@@ -211,7 +211,7 @@ class Station:
             if self._running is not None:
                 key.close()
                 return
-            self._start(Store.open(self._folder, key))
+            self._start(key)
 
     def backups(self) -> tuple[Backup, ...]:
         """Backups of the database, latest first."""
@@ -226,7 +226,7 @@ class Station:
         with self._lock:
             key = self._keys.unlock(pin)
             Store.restore(self._folder, key, backup)
-            self._start(Store.open(self._folder, key))
+            self._start(key)
 
     def change_pin(self, old: str, new: str) -> None:
         """Takes long. Raises as :meth:`unlock` and :meth:`set_up`."""
@@ -358,7 +358,11 @@ class Station:
             self._start_hot_folder(running, folder)
         self._notify(Change("receiver"))
 
-    def _start(self, store: Store) -> None:
+    def _start(self, key: MasterKey) -> None:
+        try:
+            store = Store.open(self._folder, key)
+        finally:
+            key.close()
         self._running = running = _Running(store)
         store.listen(self._stored)
         self._desk.open(store)
@@ -390,7 +394,11 @@ class Station:
             running.hot_folder.stop()
         running.watched = folder
         running.hot_folder = HotFolder(
-            self, folder, on_problem=lambda problem: self._notify(Change("refused", error=problem.error))
+            self,
+            folder,
+            on_problem=lambda problem: self._notify(Change("refused", error=problem.error)),
+            recall=lambda: running.store.setting("files_taken", []),
+            remember=lambda marks: running.store.set_setting("files_taken", marks),
         )
         running.hot_folder.start()
 

@@ -16,6 +16,13 @@
 Every error is a problem document (RFC 9457, ``application/problem+json``): :class:`ProblemDocument`. A revoked device
 is answered 401 or 403 with the code ``device_revoked`` and, if its records are to be destroyed, ``wipe: true``; bytes
 of an image that have another SHA-256 than announced are answered 460 with the code ``sha256_mismatch``.
+
+An event whose stamp lies more than ``shared.hybrid_clock.MAX_AHEAD_MS`` ahead of the hospital's clock is refused with
+the code :data:`CLOCK_AHEAD`. It has its place but no effect; once its clock is right, the device says everything again
+in a new chain, with new stamps.
+
+The device sends the last event it has a receipt for once more now and then: ``expected`` tells whether the hospital
+has lost something since.
 """
 
 from __future__ import annotations
@@ -35,6 +42,10 @@ MOST_EVENTS: Final = 500
 """Events in one batch, at most."""
 MAX_EVENT_BYTES: Final = 64 * 1024
 """Size of one event as JSON, at most."""
+CLOCK_AHEAD: Final = "clock_ahead"
+"""Code of a refused event: its stamp lies too far in the future (:meth:`shared.hybrid_clock.HybridClock.observe`)."""
+MOST_ID: Final = 2**53 - 1
+"""Greatest id of an inbox item: exact in JSON (RFC 8259, 6) and in every database."""
 
 
 class _Frozen(BaseModel):
@@ -188,7 +199,7 @@ Content = Annotated[
 class InboxItem(_Frozen):
     """One thing for the device; ids grow, gaps are allowed."""
 
-    id: Annotated[int, Field(ge=1)]
+    id: Annotated[int, Field(ge=1, le=MOST_ID)]
     content: Content
 
 
@@ -196,4 +207,4 @@ class Inbox(_Frozen):
     """Items in order of their ids; ``after`` is what to ask for next."""
 
     items: tuple[InboxItem, ...]
-    after: Annotated[int, Field(ge=0)]
+    after: Annotated[int, Field(ge=0, le=MOST_ID)]

@@ -71,6 +71,14 @@ class HybridClock:
             self._last = max((self._wall_ms(), 0), _next(wall, count))
             return Stamp(*self._last, self._device)
 
+    def set_back(self) -> None:
+        """Go on from the wall clock, which was ahead and is right now: later stamps may be smaller than earlier ones.
+
+        Only for stamps that nobody has taken (``clock_ahead``).
+        """
+        with self._lock:
+            self._last = min(self._last, (max(self._wall_ms(), 0), 0))
+
     def observe(self, stamp: Stamp) -> None:
         """Make every later stamp of this clock greater than one that came from elsewhere.
 

@@ -60,7 +60,7 @@ class OnnxRuntime:
     name = "onnx"
 
     def __init__(self, path: Path, threads: int) -> None:
-        ort = importlib.import_module("onnxruntime")
+        ort = _onnx_module()
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -105,7 +105,7 @@ def has_gpu() -> bool:
     """Whether ONNX Runtime can use a GPU here."""
     if not available("onnx"):
         return False
-    return "CUDAExecutionProvider" in importlib.import_module("onnxruntime").get_available_providers()
+    return "CUDAExecutionProvider" in _onnx_module().get_available_providers()
 
 
 def _litert_module() -> ModuleType:
@@ -114,6 +114,12 @@ def _litert_module() -> ModuleType:
         if importlib.util.find_spec(module.partition(".")[0]) is not None:
             return importlib.import_module(module)
     raise ModuleNotFoundError("ai_edge_litert")
+
+
+def _onnx_module() -> ModuleType:
+    """ONNX Runtime, kept from writing a device id and a database of events for its maker into the home folder."""
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return importlib.import_module("onnxruntime")
 
 
 def _providers(ort: ModuleType) -> list[Any]:

@@ -10,6 +10,7 @@ from typing import Final
 from uuid import UUID
 
 from edge_app.capture.intake import Arrival, Intake, Source
+from edge_app.capture.scan import signature_of
 from shared.errors import RadiographError
 from shared.radiograph import ERRORS, Limits, open_image
 
@@ -38,13 +39,19 @@ def take_file(path: Path, intake: Intake, limits: Limits | None = None) -> UUID:
 
 
 def copy(file: FileIO, intake: Intake, source: Source) -> UUID:
-    """Copy an open file, as long as it is now, into the store. Raises as :func:`take_file`."""
+    """Copy an open file, as long as it is now, into the store. Raises as :func:`take_file`.
+
+    A file that is written to meanwhile is ``file_unreadable``: half of each state is an image that never was.
+    """
+    before = signature_of(os.fstat(file.fileno()))
     rest = os.fstat(file.fileno()).st_size - file.tell()
     with intake.spool() as spool:
         while rest:
             chunk = _read(file, min(rest, CHUNK_BYTES))
             rest -= len(chunk)
             spool.write(chunk)
+        if signature_of(os.fstat(file.fileno())) != before:
+            raise RadiographError("file_unreadable", *ERRORS["file_unreadable"])
         return spool.commit(Arrival(source, None, datetime.now(UTC)))
 
 

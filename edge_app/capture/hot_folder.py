@@ -7,11 +7,12 @@ thousands of other pictures; and none at all where there are many, for then nobo
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -28,6 +29,7 @@ __all__ = ["ERRORS", "HotFolder", "Problem", "mounted_media"]
 
 LOG: Final = logging.getLogger(__name__)
 
+STOP_S: Final = 30.0
 MOST_OF_TIME: Final = 0.1
 """Share of the time that may go into looking at folders: after a slow round follows a longer pause."""
 
@@ -61,12 +63,19 @@ class Problem:
     path: Path
 
 
+def mark(path: Path, seen: Signature) -> str:
+    """A short text that stands for a file as it is now, over restarts too, and does not tell its name."""
+    _, _, size, modified = seen
+    return hashlib.sha256(os.fsencode(path) + f"\0{size} {modified}".encode()).hexdigest()[:24]
+
+
 class HotFolder:
     """Takes in what appears in a folder or on a medium. Also a context manager that starts and stops.
 
     A file is taken when its size and time of modification stood still for ``settle_seconds``. What was taken or refused
-    is remembered while it is there, in memory: the store gives the same bytes the same id, so taking them once more
-    after a restart does no harm. Where the store refuses (locked, full), the file is tried again until it takes it.
+    is remembered while it is there; what was taken from the watched folder also over restarts, or a radiograph deleted
+    on this device would come back with every start. Where the store refuses (locked, full), the file is tried again
+    until it takes it.
 
     Args:
         intake: the store.
@@ -78,6 +87,7 @@ class HotFolder:
         settle_seconds: how long a file must have stood still.
         most: a medium with more new radiographs than this is left alone (``folder_crowded``).
         limits: what a file may cost; ``file_bytes`` counts here.
+        recall, remember: give and keep the marks of files taken from the watched folder (texts that tell nothing).
     """
 
     def __init__(
@@ -92,6 +102,8 @@ class HotFolder:
         settle_seconds: float = 2.0,
         most: int = 20,
         limits: Limits | None = None,
+        recall: Callable[[], Iterable[str]] = tuple,
+        remember: Callable[[list[str]], None] = lambda marks: None,
     ) -> None:
         self._intake = intake
         self._folder = folder
@@ -102,6 +114,8 @@ class HotFolder:
         self._settle_seconds = settle_seconds
         self._most = most
         self._limits = limits or Limits()
+        self._remember = remember
+        self._marks = set(recall())
         self._still: dict[Path, tuple[Signature, float]] = {}  # since when (monotonic) each file stands still
         self._done: dict[Path, Signature] = {}
         self._told: set[tuple[Path | None, str]] = set()  # (folder, or None for the store; code)
@@ -123,10 +137,10 @@ class HotFolder:
             self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; a file being taken is finished first."""
+        """Stop watching; a file being taken is finished first, unless its disk does not answer for :data:`STOP_S`."""
         if self._thread is not None:
             self._stopping.set()
-            self._thread.join()
+            self._thread.join(STOP_S)
             self._thread = None
 
     def poll(self) -> None:
@@ -134,7 +148,9 @@ class HotFolder:
         media = self._media()
         found = {root: self._look(root) for root in (*filter(None, [self._folder]), *media)}
         if self._folder is not None:
+            self._done |= {path: seen for path, seen in found[self._folder].items() if mark(path, seen) in self._marks}
             self._take_all(self._settled(found[self._folder]))
+            self._keep_marks(found[self._folder])
         for medium in media:
             wanted = [path for path in self._settled(found[medium]) if self._is_wanted(path)]
             if len(wanted) > self._most:
@@ -210,12 +226,24 @@ class HotFolder:
             if kind == "dicom" and sop_class(file.read(START_BYTES)) not in (None, *RADIOGRAPH_CLASSES):
                 raise RadiographError("folder_not_a_radiograph", *ERRORS["folder_not_a_radiograph"])
             file.seek(0)
-            radiograph = copy(file, self._intake, Source.FOLDER)
+            try:
+                radiograph = copy(file, self._intake, Source.FOLDER)
+            except RadiographError:
+                if signature_of(os.fstat(file.fileno())) != signature:  # written to meanwhile: a later round
+                    return
+                raise
         self._done[path] = signature
         self._told = {(root, code) for root, code in self._told if root is not None}
         LOG.info("radiograph %s stored", radiograph)
         if self._on_taken is not None:
             self._on_taken(radiograph)
+
+    def _keep_marks(self, found: dict[Path, Signature]) -> None:
+        """Remember what was dealt with and is still there, where that has changed."""
+        marks = {mark(path, seen) for path, seen in found.items() if self._done.get(path) == seen}
+        if found and marks != self._marks:  # an empty folder may be one whose drive is not connected
+            self._remember(sorted(marks))
+            self._marks = marks
 
     def _forget(self, found: dict[Path, dict[Path, Signature]]) -> None:
         """Forget what is gone, so that a stick plugged in again is looked at again."""

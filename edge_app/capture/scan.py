@@ -21,7 +21,15 @@ Signature = tuple[int, int, int, int]
 
 def mounted_media(roots: tuple[Path, ...] = MEDIA) -> list[Path]:
     """Every medium that is plugged in now."""
-    return sorted(path for root in roots for pattern in ("*", "*/*") for path in root.glob(pattern) if path.is_mount())
+    return sorted(path for root in roots for pattern in ("*", "*/*") for path in root.glob(pattern) if _is_mount(path))
+
+
+def _is_mount(path: Path) -> bool:
+    """Whether something is mounted there that can be looked at; a medium pulled out unasked answers with errors."""
+    try:
+        return path.is_mount()
+    except OSError:
+        return False
 
 
 def signature_of(status: os.stat_result) -> Signature:

@@ -36,6 +36,8 @@ from shared.events import Delete
 from shared.identity import new_id
 from shared.records import RecordType
 
+LONGEST_UNDO: Final = timedelta(days=1)
+"""A deletion can be undone so long, at most."""
 Records = list[tuple[RecordType, UUID]]
 _ORDER: Final = (
     RecordType.DIAGNOSIS,
@@ -48,12 +50,13 @@ _ORDER: Final = (
 
 
 def hide(journal: Journal, kind: str, subject: UUID, reason: str, undo_seconds: float) -> Deletion:
-    """Hide a ``run`` (with its radiographs) or a ``film`` until it is due."""
+    """Hide a ``run`` (with its radiographs) or a ``film`` until it is due, after a day at most."""
     try:
         reason = Delete(type=RecordType.ENCOUNTER, id=subject, reason=reason).reason or ""
     except ValidationError as problem:
         raise not_allowed_by(problem) from None
-    deletion = Deletion(new_id(), subject, datetime.now(UTC) + timedelta(seconds=undo_seconds), kind)
+    due_at = datetime.now(UTC) + min(timedelta(seconds=undo_seconds), LONGEST_UNDO)
+    deletion = Deletion(new_id(), subject, due_at, kind)
     with journal.change() as transaction:
         session = transaction.session
         if kind == "film":
@@ -94,10 +97,19 @@ def undo(journal: Journal, deletion: UUID) -> None:
         transaction.tell("deletion", deletion)
 
 
+def show_all(session: Session) -> None:
+    """Show everything again that waits to be deleted."""
+    for table in (EncounterRow, RadiographRow):
+        session.execute(update(table).where(col(table.hidden).is_not(None)).values(hidden=None))
+    session.execute(delete(DeletionRow))
+
+
 def settle(journal: Journal, images: Images, graves: Graves, now: datetime) -> None:
     """Delete for good what is due: events, rows, event bodies and files."""
     with journal.database.reading() as session:
-        due = session.exec(select(DeletionRow).where(col(DeletionRow.due_at) <= now)).all()
+        is_due = col(DeletionRow.due_at) <= now
+        # One due later than any could be was asked for before the clock was set back.
+        due = session.exec(select(DeletionRow).where(is_due | (col(DeletionRow.due_at) > now + LONGEST_UNDO))).all()
     for deletion in due:
         with journal.change() as transaction:
             row = transaction.session.get(DeletionRow, deletion.id)

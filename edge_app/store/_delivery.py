@@ -63,4 +63,4 @@ def _judged(states: Mapping[str, int]) -> Delivery:
         return Delivery.REFUSED
     if not states.get("held"):
         return Delivery.WAITING
-    return Delivery.PARTLY if states.get("waiting") else Delivery.HELD
+    return Delivery.PARTLY if states.get("waiting") or states.get("doubted") else Delivery.HELD

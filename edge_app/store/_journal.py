@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
 from pydantic import ValidationError
+from sqlalchemy import insert
 from sqlmodel import Session, col, select
 
 from edge_app.store._columns import fill, visible
@@ -27,12 +29,16 @@ from edge_app.store.tables import (
     VitalSignsRow,
 )
 from edge_app.store.views import Change
-from shared.events import Delete, Event, OpenChain, Position, Put, next_event
+from shared.events import FIRST_PREVIOUS, Delete, Event, OpenChain, Position, Put, next_event
 from shared.hospital import MAX_EVENT_BYTES
 from shared.hybrid_clock import HybridClock, Stamp
 from shared.identity import new_id
-from shared.records import FIELDS, REQUIRED, RecordType, changed_fields
+from shared.records import FIELDS, REQUIRED, Fields, RecordType, changed_fields
 
+SOME: Final = 500
+"""Events written at once where many are."""
+MOST_CONTENT: Final = MAX_EVENT_BYTES - 1024
+"""Bytes of JSON of all that a record says: one event must be able to say it again."""
 FIXED: Final = frozenset({"sha256", "size", "received_at", "source", "station"})
 """Fields of a radiograph that are what they were when it arrived."""
 
@@ -79,6 +85,11 @@ class Transaction:
         self.changes: dict[Change, None] = {}
         self._device = device
         self._clock = clock
+        self._present: ChainRow | None = None
+
+    def stamp(self) -> Stamp:
+        """A stamp of the device's clock."""
+        return self._clock.now()
 
     def tell(self, kind: str, subject: UUID | None = None) -> None:
         """Have the listeners told, once."""
@@ -95,9 +106,9 @@ class Transaction:
         checked = _checked(type, fields)
         if missing := REQUIRED[type] - {name for name, value in checked.items() if value is not None}:
             raise not_allowed(sorted(missing), f"{', '.join(sorted(missing))} must be given")
-        stamp = self._clock.now()
+        stamp = self.stamp()
         content = FIELDS[type].model_validate(checked)
-        row: RecordRow = ROWS[type](id=id, content=content.model_dump_json(), stamps=_stamped({}, checked, stamp))
+        row: RecordRow = ROWS[type](id=id, content=_fitting(content), stamps=_stamped({}, checked, stamp))
         fill(self.session, row, content)
         self.session.add(row)
         self.session.flush()
@@ -114,9 +125,9 @@ class Transaction:
             return False
         if type is RecordType.DIAGNOSIS or (type is RecordType.RADIOGRAPH and changed.keys() & FIXED):
             raise not_allowed(sorted(changed), f"{', '.join(sorted(changed))} never changes")
-        stamp = self._clock.now()
+        stamp = self.stamp()
         renewed = FIELDS[type].model_validate(content | changed)
-        row.content = renewed.model_dump_json()
+        row.content = _fitting(renewed)
         row.stamps = _stamped(json.loads(row.stamps), changed, stamp)
         fill(self.session, row, renewed)
         self.session.add(row)
@@ -127,23 +138,29 @@ class Transaction:
 
     def bury(self, type: RecordType, id: UUID, reason: str | None) -> None:
         """Write the event that deletes a record; its rows are removed by the caller."""
-        self._append(Delete(type=type, id=id, reason=reason or None), self._clock.now(), type, id)
+        self._append(Delete(type=type, id=id, reason=reason or None), self.stamp(), type, id)
 
     def open_chain(self, after: Position | None, detail: str | None = None) -> None:
         """Begin a new chain: later events are written to it."""
-        self.session.add(
-            ChainRow(chain=new_id(), number=0, hash=Position.model_fields["hash"].default, clock="", detail=detail)
-        )
+        self._present = ChainRow(chain=new_id(), number=0, hash=FIRST_PREVIOUS, clock="", detail=detail)
+        self.session.add(self._present)
         self.session.flush()
-        self._append(OpenChain(after=after), self._clock.now(), None, None)
+        self._append(OpenChain(after=after), self.stamp(), None, None)
 
     def append_again(self, event: Event, type: str | None, subject: UUID | None) -> None:
         """Write what an event of a broken chain said into the present one, with its own time and stamp."""
         self._write(event.action, event.at, Stamp.parse(event.clock), type, subject)
 
-    def say_again(self, type: RecordType, id: UUID, content: dict[str, Any], stamp: Stamp | None) -> None:
-        """Write an event with all that a record says, stamped as it was."""
-        self._append(Put(type=type, id=id, fields=content), stamp or self._clock.now(), type, id)
+    def say_again(self, said: Iterable[tuple[RecordType, UUID, dict[str, Any], Stamp]]) -> None:
+        """Write an event a record with all that it says, stamped as it was: (type, id, content, stamp) each."""
+        now = datetime.now(UTC)
+        events = (
+            self._next(Put(type=type, id=id, fields=content), now, stamp, type, id) for type, id, content, stamp in said
+        )
+        while some := list(islice(events, SOME)):
+            self.session.execute(insert(EventRow), some)
+        self.session.flush()
+        self.tell("delivery")
 
     def end_of_chain(self) -> Position | None:
         """Where the present chain ends; None before the first was begun."""
@@ -151,7 +168,9 @@ class Transaction:
         return Position(chain=chain.chain, number=chain.number, hash=chain.hash) if chain else None
 
     def _chain(self) -> ChainRow | None:
-        return self.session.exec(select(ChainRow).order_by(col(ChainRow.place).desc()).limit(1)).first()
+        if self._present is None:
+            self._present = self.session.exec(select(ChainRow).order_by(col(ChainRow.place).desc()).limit(1)).first()
+        return self._present
 
     def _append(
         self, action: OpenChain | Put | Delete, stamp: Stamp, type: RecordType | None, subject: UUID | None
@@ -161,6 +180,14 @@ class Transaction:
     def _write(
         self, action: OpenChain | Put | Delete, at: datetime, stamp: Stamp, type: str | None, subject: UUID | None
     ) -> None:
+        self.session.add(EventRow(**self._next(action, at, stamp, type, subject)))
+        self.session.flush()
+        self.tell("delivery")
+
+    def _next(
+        self, action: OpenChain | Put | Delete, at: datetime, stamp: Stamp, type: str | None, subject: UUID | None
+    ) -> dict[str, Any]:
+        """Columns of the next event's row; the chain ends with it."""
         chain = self._chain()
         assert chain is not None  # noqa: S101  (a store has a chain from its making on)
         after = Position(chain=chain.chain, number=chain.number, hash=chain.hash)
@@ -173,20 +200,16 @@ class Transaction:
             raise not_allowed((), "the record is too long to be sent")
         chain.number, chain.hash, chain.clock = event.number, event.hash, max(chain.clock, event.clock)
         self.session.add(chain)
-        self.session.add(
-            EventRow(
-                chain=event.chain,
-                number=event.number,
-                hash=event.hash,
-                subject=subject,
-                type=type,
-                kind=action.kind,
-                at=at,
-                body=body,
-            )
-        )
-        self.session.flush()
-        self.tell("delivery")
+        return {
+            "chain": event.chain,
+            "number": event.number,
+            "hash": event.hash,
+            "subject": subject,
+            "type": type,
+            "kind": action.kind,
+            "at": at,
+            "body": body,
+        }
 
     def _tell_of(self, row: RecordRow) -> None:
         if isinstance(row, PatientRow):
@@ -197,6 +220,13 @@ class Transaction:
             self.tell("run", row.encounter)
         else:
             self.tell("film", row.radiograph if isinstance(row, DiagnosisRow) else row.id)
+
+
+def _fitting(fields: Fields) -> str:
+    content = fields.model_dump_json()
+    if len(content.encode()) > MOST_CONTENT:
+        raise not_allowed((), "the record is too long to be sent")
+    return content
 
 
 def _checked(type: RecordType, fields: Mapping[str, Any]) -> dict[str, Any]:

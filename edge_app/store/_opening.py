@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 from uuid import UUID
 
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, col, select
 
 from edge_app.store import _settings, backups, migrations
 from edge_app.store._database import Database
-from edge_app.store._deleting import purge
+from edge_app.store._deleting import purge, show_all
 from edge_app.store._disk import make_folder, write_durably
 from edge_app.store._graves import Graves
 from edge_app.store._journal import Journal, Transaction
@@ -21,16 +22,18 @@ from edge_app.store._reading import adopt
 from edge_app.store.errors import StoreError, coded
 from edge_app.store.images import Images
 from edge_app.store.keys import MasterKey
-from edge_app.store.tables import ROWS, ChainRow, EventRow, GraveRow, ImageRow
+from edge_app.store.tables import ROWS, ChainRow, EncounterRow, EventRow, GraveRow, ImageRow, RadiographRow
 from edge_app.store.views import Backup
 from shared.hybrid_clock import HybridClock, Stamp
 from shared.identity import new_id
+from shared.records import RecordType
 
 DATABASE: Final = "records.db"
 IMAGES: Final = "images"
 GRAVES: Final = "deleted"
 DEVICE: Final = "device"
 LOCK: Final = "lock"
+_log = logging.getLogger(__name__)
 
 
 class FolderLock:
@@ -80,7 +83,8 @@ def open_journal(folder: Path, database: Database) -> Journal:
     """The journal of this device; begins the first chain of a new store."""
     with database.writing() as session:
         device = _device(folder, session)
-        clock = session.exec(select(func.max(ChainRow.clock))).one()
+        # Of the present chain alone: a clock that was ahead ended with the chain it was ahead in.
+        clock = session.exec(select(ChainRow.clock).order_by(col(ChainRow.place).desc()).limit(1)).first()
         journal = Journal(database, device, HybridClock(device, Stamp.parse(clock) if clock else None))
     with journal.change() as transaction:
         if transaction.end_of_chain() is None:
@@ -89,7 +93,10 @@ def open_journal(folder: Path, database: Database) -> Journal:
 
 
 def sweep(journal: Journal, images: Images, graves: Graves) -> None:
-    """Take up originals that have no record, unless it was deleted; remove every other file without one."""
+    """Take up originals that have no record, unless it was deleted; remove every other file without one.
+
+    A file that cannot be read stays: it may be an original, and the disk may give it back another time.
+    """
     with images.settled:
         lying = set(images.names())
         with journal.database.reading() as session:
@@ -100,7 +107,9 @@ def sweep(journal: Journal, images: Images, graves: Graves) -> None:
             deleted = graves.read().keys() | set(session.exec(select(GraveRow.id)))
         for name in strays:
             label = images.label(name)
-            if label is not None and label.kind == "original" and label.radiograph not in deleted:
+            if label is None:
+                _log.warning("an image file without a record cannot be read; it is left where it is")
+            elif label.kind == "original" and label.radiograph not in deleted:
                 adopt(journal, images, label)
             else:
                 images.destroy({name})
@@ -109,7 +118,8 @@ def sweep(journal: Journal, images: Images, graves: Graves) -> None:
 def restore(folder: Path, key: MasterKey, backup: Backup | None) -> None:
     """Put a backup in the database's place; the next opening takes up the images that are newer.
 
-    It begins a new chain of events, and buries again what was deleted since the backup.
+    It begins a new chain of events, and buries again what was deleted since the backup. What waited to be deleted then
+    is shown again: it may have been undone since.
     """
 
     def renew(file: Path) -> None:
@@ -122,6 +132,7 @@ def restore(folder: Path, key: MasterKey, backup: Backup | None) -> None:
                 with journal.change() as transaction:
                     made = f"{backup.made_at:%Y-%m-%d %H:%M} UTC"
                     transaction.open_chain(transaction.end_of_chain(), f"restored from the backup of {made}")
+                    show_all(transaction.session)
                     _bury_again(transaction, Graves(folder / GRAVES, key.grave_key))
         finally:
             database.close()
@@ -134,9 +145,19 @@ def restore(folder: Path, key: MasterKey, backup: Backup | None) -> None:
 
 
 def _bury_again(transaction: Transaction, graves: Graves) -> None:
-    """Delete what the backup still has of deleted records; image files were removed when they were deleted."""
-    records = [(type, id) for id, type in graves.read().items() if transaction.session.get(ROWS[type], id) is not None]
-    if records:
+    """Delete what the backup still has of deleted records; image files were removed when they were deleted.
+
+    What has left a deleted run since the backup stays: a radiograph belongs to no run again, a patient to the others.
+    """
+    session, buried = transaction.session, graves.read()
+    buried = {id: type for id, type in buried.items() if session.get(ROWS[type], id) is not None}
+    runs = [id for id, type in buried.items() if type is RecordType.ENCOUNTER]
+    for film in session.exec(select(RadiographRow.id).where(col(RadiographRow.encounter).in_(runs))).all():
+        if film not in buried:
+            transaction.put(RecordType.RADIOGRAPH, film, {"encounter": None})
+    others = select(EncounterRow.patient).where(col(EncounterRow.id).not_in(runs))
+    needed = set(session.exec(others))
+    if records := [(type, id) for id, type in buried.items() if id not in needed]:
         purge(transaction, records, None)
 
 
@@ -191,4 +212,5 @@ def _device(folder: Path, session: Session) -> UUID:
 def backup_due(folder: Path, hours: float) -> bool:
     """Whether the latest backup is older than ``hours``, or there is none."""
     made = [backup.made_at for backup in backups.restorable(folder)]
-    return not made or (datetime.now(UTC) - made[0]).total_seconds() >= hours * 3600
+    # One made in the future says that a clock was wrong, not that there is nothing to back up.
+    return not made or not timedelta(0) <= datetime.now(UTC) - made[0] < timedelta(hours=hours)

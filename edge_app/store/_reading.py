@@ -56,17 +56,17 @@ class StoreSpool:
         with self._images.settled:
             with self._journal.database.reading() as session:
                 known = _same_bytes(session, self._draft.sha256)
-            label = self._draft.keep(
-                "original",
-                known or new_id(),
-                received_at=arrival.received_at,
-                source=arrival.source.value,
-                station=arrival.station,
-            )
             try:
+                label = self._draft.keep(
+                    "original",
+                    known or new_id(),
+                    received_at=arrival.received_at,
+                    source=arrival.source.value,
+                    station=arrival.station,
+                )
                 return adopt(self._journal, self._images, label)
             except BaseException:
-                destroy_unowned(self._journal, self._images, {self._images.name(label.sha256, label.kind)})
+                destroy_unowned(self._journal, self._images, {self._images.name(self._draft.sha256, "original")})
                 raise
 
 
@@ -74,11 +74,22 @@ def adopt(journal: Journal, images: Images, label: Label) -> UUID:
     """Make the record of an original that lies in its place, unless there is one of the same bytes; returns its id."""
     with journal.change() as transaction:
         if known := _same_bytes(transaction.session, label.sha256):
+            _queue_mended(transaction, label.sha256)
             return known
         fields = label.model_dump(include={"sha256", "size", "received_at", "source", "station"})
         id = transaction.make(RecordType.RADIOGRAPH, fields, label.radiograph)
         _own(transaction.session, images, label)
         return id
+
+
+def _queue_mended(transaction: Transaction, sha256: str) -> None:
+    """Send an image after all that could not be sent because it was damaged here: it has just come again."""
+    upload = transaction.session.get(UploadRow, sha256)
+    if upload is not None and (upload.state, upload.code) == ("refused", "image_damaged"):
+        upload.state, upload.code, upload.message = "waiting", None, None
+        transaction.session.add(upload)
+        transaction.tell("film", upload.radiograph)
+        transaction.tell("delivery")
 
 
 def _same_bytes(session: Session, sha256: str) -> UUID | None:

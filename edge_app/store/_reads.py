@@ -34,6 +34,7 @@ class Reads:
         since: datetime | None = None,
         until: datetime | None = None,
         finding: str | None = None,
+        patient: UUID | None = None,
         limit: int = 50,
         before: UUID | None = None,
     ) -> list[RunRow]:
@@ -44,9 +45,10 @@ class Reads:
             under_way: only those under way (True) or ended (False).
             since, until: begun from ... on and before ...
             finding: key of a finding that is likely on one of its radiographs.
+            patient: only those of one patient.
             limit, before: a page: so many, those that come after the run ``before`` in the list.
         """
-        wanted = _runs.Filter(text, under_way, since, until, finding, limit, before)
+        wanted = _runs.Filter(text, under_way, since, until, finding, patient, limit, before)
         with self._database.reading() as session:
             return _runs.runs(session, wanted)
 

@@ -50,6 +50,7 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     finding: str | None = None
+    patient: UUID | None = None
     limit: int = 50
     before: UUID | None = None
 
@@ -70,6 +71,9 @@ def runs(session: Session, wanted: Filter) -> list[RunRow]:
     if wanted.finding:
         conditions += ["+id IN (SELECT encounter FROM findingrow WHERE finding = :finding)", _SHOWN]
         values["finding"] = wanted.finding
+    if wanted.patient:
+        conditions.append("patient = :patient")
+        values["patient"] = wanted.patient.hex
     if wanted.before:
         last = session.get(EncounterRow, wanted.before)
         if last is None:

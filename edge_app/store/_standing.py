@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Final
 
 from sqlalchemy import text
 from sqlmodel import Session, col, func, select
@@ -11,16 +12,22 @@ from edge_app.store import _settings
 from edge_app.store.tables import ChainRow, EventRow, ImageRow, UploadRow
 from edge_app.store.views import Refusal, Standing
 
+MOST_REFUSALS: Final = 50
+"""Refused events, and images, that are told one by one: the latest."""
+
 
 def standing(session: Session) -> Standing:
     """See :class:`edge_app.store.views.Standing`."""
-    counted = session.execute(text("SELECT state, count(*) FROM eventrow GROUP BY state"))
-    events: dict[str, int] = dict(counted.all())
+    # Counted without those held, which are the most by far: the chains say how many events there are in all.
+    open_states = "SELECT state, count(*) FROM eventrow WHERE state IN ('waiting', 'refused', 'moved') GROUP BY state"
+    events: dict[str, int] = dict(session.execute(text(open_states)).all())
+    written = session.exec(select(func.coalesce(func.sum(ChainRow.number), 0))).one()
     uploads = {
         kind: (number, size - done)
         for kind, number, size, done in session.execute(
             text(
-                "SELECT kind, count(*), sum(size), sum(\"offset\") FROM uploadrow WHERE state = 'waiting' GROUP BY kind"
+                'SELECT kind, count(*), sum(size), sum("offset") FROM uploadrow'
+                " WHERE state IN ('waiting', 'doubted') GROUP BY kind"
             )
         )
     }
@@ -28,7 +35,7 @@ def standing(session: Session) -> Standing:
     last = _settings.get(session, _settings.LAST_RECEIPT)
     chains = session.exec(select(ChainRow.detail).order_by(col(ChainRow.place))).all()
     return Standing(
-        events_held=events.get("held", 0),
+        events_held=int(written) - sum(events.values()),
         events_waiting=events.get("waiting", 0),
         previews_waiting=uploads.get("preview", (0, 0))[0],
         originals_waiting=uploads.get("original", (0, 0))[0],
@@ -47,7 +54,8 @@ def image_bytes(session: Session) -> int:
 
 
 def _refusals(session: Session) -> tuple[Refusal, ...]:
-    events = session.exec(select(EventRow).where(col(EventRow.state) == "refused").order_by(col(EventRow.id)))
+    refused = select(EventRow).where(col(EventRow.state) == "refused")
+    events = session.exec(refused.order_by(col(EventRow.id).desc()).limit(MOST_REFUSALS))
     found = [Refusal(f"{row.type or row.kind} {row.number}", row.code or "", row.message or "") for row in events]
-    images = session.exec(select(UploadRow).where(col(UploadRow.state) == "refused").order_by(col(UploadRow.sha256)))
+    images = session.exec(select(UploadRow).where(col(UploadRow.state) == "refused").limit(MOST_REFUSALS))
     return (*found, *(Refusal(row.kind, row.code or "", row.message or "") for row in images))

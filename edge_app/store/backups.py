@@ -19,19 +19,24 @@ from edge_app.store.views import Backup
 FOLDER: Final = "backups"
 KEPT: Final = 3
 WEEKS: Final = 4
+SPARE: Final = 4 << 20
+"""Bytes that stay free while a backup is made, for what is recorded meanwhile."""
 _NAME: Final = re.compile(r"(\d{8}T\d{12}Z)-(daily|migration|replaced)\.db")
 _TIME: Final = "%Y%m%dT%H%M%S%fZ"
 
 
 def listed(folder: Path) -> tuple[Backup, ...]:
-    """Everything among the backups of the store in ``folder``, latest first."""
-    found = []
+    """Everything among the backups of the store in ``folder``, latest first.
+
+    Last come those of the future: the clock is right now and was ahead then, or it was set back and they are older.
+    """
+    found, now = [], datetime.now(UTC)
     with coded():
         for file in (folder / FOLDER).glob("*.db"):
             if parts := _NAME.fullmatch(file.name):
                 made_at = datetime.strptime(parts[1], _TIME).replace(tzinfo=UTC)
                 found.append(Backup(file.name, made_at, file.stat().st_size, parts[2]))
-    return tuple(sorted(found, key=lambda backup: backup.name, reverse=True))
+    return tuple(sorted(found, key=lambda backup: (backup.made_at <= now, backup.name), reverse=True))
 
 
 def restorable(folder: Path) -> tuple[Backup, ...]:
@@ -43,9 +48,14 @@ def make(folder: Path, database: Database, reason: str) -> Backup:
     """A backup of the database as it is now; older ones than are needed are removed.
 
     Kept are the last :data:`KEPT`, and the last of each of the last :data:`WEEKS` weeks that have one.
+
+    Raises:
+        StoreError: ``disk_full`` before anything is written where it would leave records no room.
     """
     with coded():
         make_folder(folder / FOLDER)
+        if shutil.disk_usage(folder).free < database.file.stat().st_size + SPARE:
+            raise StoreError("disk_full")
         place = _place(folder, reason)
         part = place.with_suffix(".part")
         try:
@@ -88,6 +98,7 @@ def put_back(folder: Path, database: Path, backup: Backup | None, renew: Callabl
             with suppress(FileNotFoundError):
                 old.replace(kept)
         sync_folder(aside.parent)
+        sync_folder(folder)  # before the copy comes: an old log beside it would be taken for its own
         part.replace(database)
         sync_folder(folder)
         for former in [former for former in listed(folder) if former.reason == "replaced"][1:]:

@@ -61,6 +61,10 @@ _TEXTS: Final = {
         "What was deleted is gone for good and cannot be brought back.",
         "Nothing more can be done on this device.",
     ),
+    "chain_forked": (
+        "The hospital holds other records under the same numbers.",
+        "What it has not confirmed is sent again under new numbers.",
+    ),
     "events_wiped": (
         "The hospital asks for records that were deleted here and can no longer be sent.",
         "Everything that still exists is sent again from the start.",

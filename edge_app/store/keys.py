@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import BaseModel, Field
 
 from edge_app.store._disk import make_folder, sync_folder, write_durably
+from edge_app.store._memory import forbid_core_dumps
 from edge_app.store.errors import StoreError, coded
 from shared.errors import FirstRayError
 
@@ -76,6 +77,7 @@ class MasterKey:
     """The unlocked key; :meth:`close` forgets it."""
 
     def __init__(self, secret: bytes) -> None:
+        forbid_core_dumps()
         self._secret = bytearray(secret)
 
     @property
@@ -167,6 +169,8 @@ class KeyRing:
                 file.write(secrets.token_bytes(self._file.stat().st_size))
                 os.fsync(file.fileno())
             self._file.unlink()
+            for draft in self._folder.glob(f"{FILE}.*"):  # of a change of PIN that was cut off: it wraps the key too
+                draft.unlink()
             sync_folder(self._folder)
 
     def _unwrap(self, pin: str) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import product
 from typing import BinaryIO, Final
 from uuid import UUID
 
@@ -14,23 +15,25 @@ from sqlmodel import Session, col, select
 from edge_app.store import _inbox, _settings
 from edge_app.store._deleting import wipe_bodies
 from edge_app.store._journal import Journal, Transaction
-from edge_app.store._restating import restate
+from edge_app.store._restating import lost_after, restate
 from edge_app.store.errors import StoreError
 from edge_app.store.images import Images
 from edge_app.store.tables import ChainRow, EventRow, GraveRow, UploadRow
 from edge_app.store.views import Upload
 from shared.errors import FirstRayError
 from shared.events import Event, Position
-from shared.hospital import BatchAnswer, ImageKind, Inbox, Outcome, OutcomeStatus
+from shared.hospital import CLOCK_AHEAD, BatchAnswer, ImageKind, Inbox, Outcome, OutcomeStatus
 from shared.receipts import HeldEvent, HeldImage, Receipt
 
-_UPLOADS: Final = """
-    SELECT u.* FROM uploadrow u JOIN radiographrow r ON r.id = u.radiograph
-    WHERE u.state = 'waiting' AND r.hidden IS NULL {which}
+_UPLOADS: Final = text("""
+    SELECT u.sha256 FROM uploadrow u JOIN radiographrow r ON r.id = u.radiograph
+    WHERE u.state = :state AND u.kind = :kind AND u.urgent = :urgent AND r.hidden IS NULL
     AND EXISTS (SELECT 1 FROM eventrow e WHERE e.subject = u.radiograph AND e.state = 'held')
     AND NOT EXISTS (SELECT 1 FROM eventrow e WHERE e.subject = u.radiograph AND e.state = 'waiting')
-    ORDER BY u.kind DESC, u.urgent DESC, u.queued_at, u.sha256 LIMIT :limit
-"""
+    ORDER BY u.queued_at LIMIT :limit
+""")
+_RANKS: Final = tuple(product(("waiting", "doubted"), (ImageKind.PREVIEW, ImageKind.ORIGINAL), (True, False)))
+"""State, kind and urgency of images, what is sent first before the rest: each rank is one walk along an index."""
 
 
 class Outbox:
@@ -56,18 +59,32 @@ class Outbox:
             waiting = select(EventRow).where(col(EventRow.state) == "waiting").order_by(col(EventRow.id)).limit(limit)
             return _batch(session.exec(waiting).all(), most_bytes)
 
-    def events_from(self, position: Position, limit: int = 500, most_bytes: int = 256_000) -> list[Event]:
-        """The events after ``position``, answered or not: to heal a gap that the hospital reports.
+    def last_held(self) -> Event | None:
+        """The latest event of the present chain that the hospital holds: sent again, it shows whether it still does.
+
+        None where there is none, or its record was deleted since.
+        """
+        newest = select(ChainRow.chain).order_by(col(ChainRow.place).desc()).limit(1).scalar_subquery()
+        held = col(EventRow.state) == "held", col(EventRow.chain) == newest, col(EventRow.body).is_not(None)
+        with self._journal.database.reading() as session:
+            row = session.exec(select(EventRow).where(*held).order_by(col(EventRow.id).desc()).limit(1)).first()
+        return Event.model_validate_json(row.body) if row and row.body else None
+
+    def lost_after(self, position: Position) -> None:
+        """The hospital has lost what came after ``position``: it waits again, and every image is asked about again.
 
         Raises:
-            StoreError: ``events_wiped`` where the next one was of a record since deleted; then :meth:`restate`.
+            StoreError: ``chain_forked`` where our event at ``position`` is another one; ``events_wiped`` where events
+                after it were of records since deleted. Nothing is changed then.
         """
+        lost_after(self._journal, position)
+
+    def refused_for_clock(self) -> bool:
+        """Whether the hospital refused events of the present chain because this device's clock was ahead."""
+        newest = select(ChainRow.chain).order_by(col(ChainRow.place).desc()).limit(1).scalar_subquery()
+        refused = col(EventRow.state) == "refused", col(EventRow.chain) == newest, col(EventRow.code) == CLOCK_AHEAD
         with self._journal.database.reading() as session:
-            after = col(EventRow.chain) == position.chain, col(EventRow.number) > position.number
-            found = session.exec(select(EventRow).where(*after).order_by(col(EventRow.number)).limit(limit)).all()
-        if found and (found[0].body is None or found[0].number != position.number + 1):
-            raise StoreError("events_wiped")
-        return _batch(found, most_bytes)
+            return session.exec(select(EventRow.id).where(*refused).limit(1)).first() is not None
 
     def record_answer(self, answer: BatchAnswer, chain: UUID, keys: Mapping[str, Ed25519PublicKey]) -> None:
         """Store the receipts, each verified, and what was refused.
@@ -93,12 +110,14 @@ class Outbox:
     def next_uploads(self, kind: ImageKind | None = None, limit: int = 8) -> list[Upload]:
         """Images to send next: previews before originals, urgent ones first, then the oldest.
 
-        Only those whose radiograph's events the hospital has all answered.
+        Only those whose radiograph's events the hospital has all answered. Last come those in doubt: it held them once.
         """
-        which = "AND u.kind = :kind" if kind else ""
+        ids: list[str] = []
         with self._journal.database.reading() as session:
-            values = {"limit": limit} | ({"kind": kind.value} if kind else {})
-            ids = [row.sha256 for row in session.execute(text(_UPLOADS.format(which=which)), values)]
+            for state, of_kind, urgent in _RANKS:
+                if len(ids) < limit and kind in (None, of_kind):
+                    rank = {"state": state, "kind": of_kind.value, "urgent": urgent, "limit": limit - len(ids)}
+                    ids += session.execute(_UPLOADS, rank).scalars()
             rows = {row.sha256: row for row in session.exec(select(UploadRow).where(col(UploadRow.sha256).in_(ids)))}
         return [_upload(rows[sha256]) for sha256 in ids]
 
@@ -189,9 +208,15 @@ class Outbox:
                     transaction.append_again(Event.model_validate_json(row.body), row.type, row.subject)
             session.execute(update(EventRow).where(*unsent).values(state="moved", body=None))
 
-    def restate(self, detail: str) -> None:
-        """Say everything that exists again, in a new chain: for a hospital that has lost what was wiped here."""
-        restate(self._journal, detail)
+    def restate(self, detail: str, *, clock_was_ahead: bool = False) -> None:
+        """Say everything that exists again, in a new chain: for a hospital that has lost what was wiped here.
+
+        Args:
+            detail: why, for the status.
+            clock_was_ahead: the hospital refused our stamps, and this device's clock is right now: those that lie in
+                the future are made anew.
+        """
+        restate(self._journal, detail, clock_was_ahead)
 
     def _proven(
         self, outcomes: Sequence[Outcome], chain: UUID, keys: Mapping[str, Ed25519PublicKey]
@@ -266,6 +291,7 @@ def _upload(row: UploadRow) -> Upload:
         url=row.url,
         offset=row.offset,
         tries=row.tries,
+        doubted=row.state == "doubted",
     )
 
 

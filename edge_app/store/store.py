@@ -35,6 +35,8 @@ RESERVE: Final = 200 << 20
 """Bytes left free for records: new images are refused (``disk_full``) before the disk is full."""
 BACKUP_HOURS: Final = 1.0
 """A backup is made at opening unless the latest is younger than this."""
+BACKUP_EVERY_S: Final = 6 * 3600.0
+"""Seconds from one look whether a backup is due to the next, while the store is open."""
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +71,7 @@ class Store(Reads):
             folder: of the store; only one process at a time may have it open.
             key: of the store; may be closed afterwards.
             reserve: bytes to leave free for records.
-            check: whether to check and back up in the background.
+            check: whether to check and back up in the background, then and every few hours.
 
         Raises:
             StoreError: ``store_locked``, ``store_damaged`` and ``store_missing`` (with the backups that can be
@@ -254,10 +256,20 @@ class Store(Reads):
         return backups.make(self._folder, self._database, "daily")
 
     def _check_and_back_up(self) -> None:
+        self._look_after(self._database.check)
+        while self.damage is None or self.damage.code != "store_damaged":  # else it would push out a sound backup
+            self._look_after(self._back_up_if_due)
+            if self._closing.wait(BACKUP_EVERY_S):
+                return
+
+    def _back_up_if_due(self) -> None:
+        if not self._closing.is_set() and _opening.backup_due(self._folder, BACKUP_HOURS):
+            self.back_up()
+
+    def _look_after(self, work: Callable[[], object]) -> None:
         try:
-            self._database.check()
-            if not self._closing.is_set() and _opening.backup_due(self._folder, BACKUP_HOURS):
-                self.back_up()
+            work()
+            self.damage = None
         except StoreError as problem:
             self.damage = problem
             _log.error("the check or backup of the store found %s", problem.code)

@@ -117,7 +117,7 @@ class ImageRow(SQLModel, table=True):
 
 
 class UploadRow(SQLModel, table=True):
-    """An image that the hospital is to hold: ``state`` is waiting, held or refused."""
+    """An image that the hospital is to hold: ``state`` is waiting, held, doubted (held once) or refused."""
 
     __table_args__ = (Index("ix_upload_next", "state", "kind", "urgent", "queued_at"),)
 
@@ -148,7 +148,7 @@ class ChainRow(SQLModel, table=True):
 
 
 class EventRow(SQLModel, table=True):
-    """An event: ``state`` is waiting, held, refused, or moved (into a newer chain); ``body`` None once wiped."""
+    """An event: ``state`` is waiting, held, refused, or moved (said in a newer chain); ``body`` None once wiped."""
 
     __table_args__ = (
         UniqueConstraint("chain", "number"),

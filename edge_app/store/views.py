@@ -187,6 +187,7 @@ class Upload:
         url: of the upload at the hospital; None before it was created.
         offset: bytes the hospital is known to have.
         tries: failed tries in a row.
+        doubted: the hospital held it once, and has lost records since.
     """
 
     radiograph: UUID
@@ -197,6 +198,7 @@ class Upload:
     url: str | None
     offset: int
     tries: int
+    doubted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

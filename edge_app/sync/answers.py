@@ -51,9 +51,3 @@ def plan(batch: Sequence[Event], answer: BatchAnswer) -> Plan:
     if code != "altered" and expected.number < stuck.number - 1:
         return Plan(Next.RESEND, expected)
     return Plan(Next.AGAIN, detail=code)
-
-
-def follows(events: Sequence[Event], position: Position) -> bool:
-    """Whether ``events``, taken from the outbox, follow where the hospital says the chain ends."""
-    first = events[0]
-    return (first.chain, first.number, first.previous) == (position.chain, position.number + 1, position.hash)

@@ -2,60 +2,74 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import gzip
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Final
 
 from pydantic import ValidationError
 
-from edge_app.sync.answers import Next, Plan, follows, plan
+from edge_app.sync.answers import Next, Plan, plan
 from edge_app.sync.lane import Desk, Lane
 from edge_app.sync.problems import Failed
 from shared.errors import FirstRayError
 from shared.events import Event, Position
-from shared.hospital import MOST_EVENTS, BatchAnswer, EventBatch, OutcomeStatus
+from shared.hospital import CLOCK_AHEAD, MOST_EVENTS, BatchAnswer, EventBatch, OutcomeStatus
 
 log = logging.getLogger(__name__)
 
-LIKELY_EVENT_BYTES: Final = 900
 RENEWAL_S: Final = 600.0
 """Between two times that a chain is given up, at least."""
+COMPARE_S: Final = 900.0
+NEW_LINK_S: Final = 60.0
+"""Between two times that the hospital is held against its receipts: on a link that lasts, and on a new one."""
+CLOCK_RIGHT_S: Final = 240.0
+"""A clock that is not further off than this is right: below what the hospital refuses."""
 
 
 class EventsLane(Lane):
-    """Sends what has no receipt, lowest number first."""
+    """Sends what has no receipt, lowest number first; now and then, whether the hospital still holds what has one."""
 
     name = "events"
 
     def __init__(self, desk: Desk) -> None:
         super().__init__(desk)
         self._limit = MOST_EVENTS
-        self._resend: Position | None = None
         self._healed_to = -1
         self._sent: Position | None = None
+        self._compared = False
+        self._clock_doubted = True
 
     async def step(self) -> None:
         """Send one batch, or wait for one."""
-        bell = self._desk.bell
+        desk, bell = self._desk, self._desk.bell
         bell.events.clear()
-        batch = await self._batch()
+        if await self._clock_was_ahead():
+            await self._renew(partial(desk.outbox.restate, clock_was_ahead=True), CLOCK_AHEAD)
+        batch: Sequence[Event] = await desk.blocking(desk.outbox.next_events, self._limit, desk.pace.event_bytes())
         if batch:
             bell.urgent_done.clear()
             await self._deliver(batch)
-        elif self._resend is not None:
-            self._resend, self._healed_to = None, -1
-        else:
-            bell.urgent_done.set()
-            self._desk.idle(self.name)
-            await bell.events.wait()
+            return
+        self._healed_to = -1
+        bell.urgent_done.set()
+        if self._compare_in() <= 0:
+            await self._compare()
+            return
+        desk.idle(self.name)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._compare_in()):
+                await bell.events.wait()
 
     async def rest(self, error: FirstRayError, at_least: float = 0.0) -> None:
         """As every lane; images go on meanwhile, and a heal begins anew."""
         bell = self._desk.bell
-        self._resend, self._healed_to, self._sent = None, -1, None
+        self._healed_to, self._sent = -1, None
         bell.resting = True
         bell.urgent_done.set()
         try:
@@ -63,24 +77,28 @@ class EventsLane(Lane):
         finally:
             bell.resting = False
 
-    async def _batch(self) -> Sequence[Event]:
+    def _compare_in(self) -> float:
+        """Seconds until the hospital is to be held against its receipts."""
+        if (last := self._desk.compared_at) is None:
+            return 0.0
+        return last + (COMPARE_S if self._compared else NEW_LINK_S) - time.monotonic()
+
+    async def _compare(self) -> None:
+        """Send the last event that has a receipt once more: the answer tells where the chain ends at the hospital."""
         desk = self._desk
-        most = desk.pace.event_bytes()
-        position = self._resend
-        if position is None:
-            return await desk.blocking(desk.outbox.next_events, self._limit, most)
-        limit = max(1, min(self._limit, most // LIKELY_EVENT_BYTES))
-        try:
-            events: list[Event] = await desk.blocking(desk.outbox.events_from, position, limit)
-        except FirstRayError as error:
-            if error.code != "events_wiped":
-                raise
-            await self._renew(desk.outbox.restate, error.code)
-            return []
-        if events and not follows(events, position):
-            await self._renew(desk.outbox.fork, position.chain, "fork")
-            return []
-        return events
+        held: Event | None = await desk.blocking(desk.outbox.last_held)
+        if held is not None:
+            self._sent = None
+            await self._deliver([held])
+        self._compared, desk.compared_at = True, time.monotonic()
+
+    async def _clock_was_ahead(self) -> bool:
+        """Whether events were refused for this device's clock, and it is right now by the hospital's."""
+        desk, ahead = self._desk, self._desk.wire.clock_ahead_s
+        if not self._clock_doubted or ahead is None or abs(ahead) > CLOCK_RIGHT_S:
+            return False
+        self._clock_doubted = False
+        return bool(await desk.blocking(desk.outbox.refused_for_clock))
 
     async def _deliver(self, batch: Sequence[Event]) -> None:
         desk = self._desk
@@ -105,25 +123,42 @@ class EventsLane(Lane):
         await self._follow(batch, answer, plan(batch, answer))
 
     async def _follow(self, batch: Sequence[Event], answer: BatchAnswer, what: Plan) -> None:
-        if what.next is Next.FORK:
-            await self._renew(self._desk.outbox.fork, answer.expected.chain, what.detail)
-        elif what.next is Next.RESEND and what.position is not None and what.position.number == 0:
-            await self._renew(self._desk.outbox.restate, "hospital_lost_all")
-        elif what.next is Next.RESEND and what.position is not None and what.position.number > self._healed_to:
-            log.warning("the hospital lacks events from number %d on", what.position.number + 1)
-            self._resend, self._healed_to = what.position, what.position.number
+        outbox, position = self._desk.outbox, what.position
+        if what.next is Next.FORK and answer.expected.number >= batch[0].number:
+            await self._renew(outbox.fork, answer.expected.chain, what.detail)
+        elif what.next is Next.FORK:  # what came before these, and has receipts, is not what the hospital has there
+            await self._renew(outbox.restate, what.detail)
+        elif what.next is Next.RESEND and position is not None and position.number == 0:
+            await self._renew(outbox.restate, "hospital_lost_all")
+        elif what.next is Next.RESEND and position is not None and position.number > self._healed_to:
+            self._healed_to = position.number
+            await self._heal(position)
         elif what.next is Next.GO_ON and self._moved(batch, answer):
-            if self._resend is not None:
-                self._resend = batch[-1].position
+            self._compared, self._desk.compared_at = True, time.monotonic()
             self._desk.worked(self.name)
         else:
             log.warning("a batch was not taken: %s", what.detail or what.next)
             raise Failed("hospital_answer_unreadable")
 
+    async def _heal(self, position: Position) -> None:
+        """Have what the hospital has lost wait again, its images too."""
+        desk = self._desk
+        log.warning("the hospital lacks events from number %d on", position.number + 1)
+        try:
+            await desk.blocking(desk.outbox.lost_after, position)
+        except FirstRayError as error:
+            if error.code not in ("events_wiped", "chain_forked"):
+                raise
+            await self._renew(desk.outbox.restate, error.code)
+        self._sent = None
+        desk.bell.events.set()
+        desk.bell.uploads.set()
+
     def _moved(self, batch: Sequence[Event], answer: BatchAnswer) -> bool:
         """Whether the answer settles the batch: the same batch after a perfect answer would go round for ever."""
         stored = [outcome for outcome in answer.outcomes if outcome.status is OutcomeStatus.STORED]
-        again = self._resend is None and self._sent == batch[0].position
+        self._clock_doubted |= any(outcome.code == CLOCK_AHEAD for outcome in answer.outcomes)
+        again = self._sent == batch[0].position
         self._sent = batch[0].position
         return not again and all(outcome.receipt is not None for outcome in stored)
 
@@ -133,10 +168,11 @@ class EventsLane(Lane):
         if desk.renewed_at is not None and now - desk.renewed_at < RENEWAL_S:
             raise Failed("hospital_answer_unreadable")
         log.error("the chain of events does not fit the hospital's (%s): a new one begins", details[-1])
-        self._resend, self._healed_to, self._sent = None, -1, None
+        self._healed_to, self._sent = -1, None
         desk.renewed_at = now
         await desk.blocking(how, *details)
         desk.bell.events.set()
+        desk.bell.uploads.set()
 
 
 def _packed(batch: Sequence[Event]) -> bytes:

@@ -57,6 +57,7 @@ class Desk:
         contacted: the hospital did what it was asked since the link came up.
         haste: seconds to wait before it is looked for again.
         renewed_at: when a chain was last given up (``time.monotonic``); None where none was.
+        compared_at: when the hospital last confirmed where our chain ends; None before it did.
     """
 
     outbox: Outbox
@@ -71,6 +72,7 @@ class Desk:
     contacted: bool = False
     haste: float = 0.0
     renewed_at: float | None = None
+    compared_at: float | None = None
 
     def worked(self, lane: str) -> None:
         """A lane did what it should."""

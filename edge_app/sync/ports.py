@@ -24,8 +24,17 @@ class Outbox(Protocol):
     def next_events(self, limit: int = 500, most_bytes: int = 256_000) -> list[Event]:
         """Consecutive events without receipt, not refused, of the oldest chain that has any; at least one if any."""
 
-    def events_from(self, position: Position, limit: int) -> list[Event]:
-        """Events after ``position``, held or not; raises ``FirstRayError`` ``events_wiped`` if bodies are gone."""
+    def last_held(self) -> Event | None:
+        """The latest event of the present chain that has a receipt; None where there is none to send again."""
+
+    def lost_after(self, position: Position) -> None:
+        """Have the events after ``position`` wait again, and all images asked about again.
+
+        Raises ``FirstRayError`` ``events_wiped`` if bodies are gone, ``chain_forked`` if ``position`` is not ours.
+        """
+
+    def refused_for_clock(self) -> bool:
+        """Whether events of the present chain were refused with ``shared.hospital.CLOCK_AHEAD``."""
 
     def record_answer(self, answer: BatchAnswer, chain: UUID, keys: Mapping[str, Ed25519PublicKey]) -> None:
         """Verify and store receipts and refusals; a bad receipt raises ``FirstRayError`` after the good are stored."""
@@ -33,8 +42,11 @@ class Outbox(Protocol):
     def fork(self, chain: UUID, detail: str) -> None:
         """Begin a new chain, with the events of ``chain`` that have no receipt issued again in it."""
 
-    def restate(self, detail: str) -> None:
-        """Begin a new chain that says all that exists, and queue all images again."""
+    def restate(self, detail: str, *, clock_was_ahead: bool = False) -> None:
+        """Begin a new chain that says all that exists, and have all images asked about again.
+
+        With ``clock_was_ahead`` stamps that lie in the future are made anew.
+        """
 
     def next_uploads(self, kind: ImageKind | None = None, limit: int = 8) -> list[Upload]:
         """Images to send, the most urgent first, whose records the hospital holds."""

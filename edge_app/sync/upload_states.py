@@ -39,7 +39,7 @@ class UploadEvent(StrEnum):
     FRESH = "fresh"
     """Its turn: never tried, small."""
     DOUBTFUL = "doubtful"
-    """Its turn: tried before, or so large that asking is cheap."""
+    """Its turn: tried or held before, or so large that asking is cheap."""
     BEGUN = "begun"
     """Its turn: it has an address."""
     RECEIPT = "receipt"

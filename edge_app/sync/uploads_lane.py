@@ -287,7 +287,8 @@ class UploadsLane(Lane):
 def _turn(upload: Upload) -> UploadEvent:
     if upload.url is not None:
         return UploadEvent.BEGUN
-    return UploadEvent.DOUBTFUL if upload.tries or upload.kind is ImageKind.ORIGINAL else UploadEvent.FRESH
+    doubtful = upload.tries or upload.doubted or upload.kind is ImageKind.ORIGINAL
+    return UploadEvent.DOUBTFUL if doubtful else UploadEvent.FRESH
 
 
 def _chunk_s(upload: Upload) -> float:

@@ -223,3 +223,17 @@ def test_the_installed_release_verifies_and_an_untrusted_one_does_not(tmp_path: 
     done = firstray("release", "verify", FIRSTRAY_TRUSTED_KEYS=str(tmp_path / "keys"))
     assert done.returncode == 2
     assert "release_signature_invalid" in done.stderr
+
+
+def test_nothing_but_its_own_cache_is_written_into_the_home_folder(tmp_path: Path, chest: Path) -> None:
+    """ONNX Runtime would keep a device id and a database of events for its maker there."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("XDG_CACHE_HOME", "HOME")}
+    subprocess.run(
+        [sys.executable, "-m", "firstray", "diagnose", str(chest), "--runtime", "onnx", "--json"],
+        env={**environment, "HOME": str(tmp_path)},
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    written = {path.relative_to(tmp_path).parts[:2] for path in tmp_path.rglob("*") if path.is_file()}
+    assert written <= {(".cache", "firstray")}

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 
 from edge_app.store.store import Store
 from edge_app.store.views import Delivery
-from edge_app.sync import Hospital, StaticCredentials, SyncClient
-from shared.hospital import Acknowledgement, ErMessage, ImageKind
+from edge_app.sync import Hospital, StaticCredentials, SyncClient, events_lane
+from shared.events import Event
+from shared.hospital import CLOCK_AHEAD, Acknowledgement, ErMessage, ImageKind
+from shared.hybrid_clock import MAX_AHEAD_MS, Stamp
 from tests.fake_hospital import FakeHospital, Shaper, until
 from tests.unit.edge_app.store.samples import check_chains, diagnosis, open_store, receive
 
@@ -124,3 +127,88 @@ def test_a_hospital_that_lost_everything_gets_records_and_images_again(store: St
         assert after[name] == {**after[name], **fields}
     assert {run, film} <= after.keys()
     assert hospital.held.sound()
+
+
+def test_a_hospital_restored_from_its_backup_gets_records_and_images_again(
+    store: Store, hospital: FakeHospital
+) -> None:
+    with syncing(store, hospital):
+        a_run(store)
+        until(lambda: all_held(store))
+        backup = hospital.held.snapshot()
+        kept = set(hospital.held.images)
+        _, lost = a_run(store)
+        until(lambda: all_held(store))
+        hospital.held.put_back(backup)
+        hospital.requests.clear()
+        a_run(store)
+        until(lambda: all_held(store) and len(hospital.held.images) == 6)
+        assert lost in hospital.held.records()
+    asked = {seen.what for seen in hospital.requests if seen.what.startswith("GET /v1/images")}
+    assert {f"GET /v1/images/{name}/receipt" for name in kept} <= asked
+    sent = [seen for seen in hospital.requests if seen.what == "POST /v1/images"]
+    assert len(sent) == 4  # what the backup had is not sent again
+    assert store.standing().chains == 1
+    assert hospital.held.sound()
+
+
+@pytest.mark.parametrize("all_of_it", [False, True])
+def test_a_loss_is_noticed_when_the_link_comes_up_with_nothing_new_to_send(
+    store: Store, hospital: FakeHospital, all_of_it: bool
+) -> None:
+    with syncing(store, hospital):
+        a_run(store)
+        until(lambda: all_held(store))
+        backup = hospital.held.snapshot()
+        a_run(store)
+        until(lambda: all_held(store))
+    before = hospital.held.records()
+    if all_of_it:
+        hospital.held.lose_disk()
+    else:
+        hospital.held.put_back(backup)
+    with syncing(store, hospital):
+        until(lambda: hospital.held.records().keys() == before.keys() and len(hospital.held.images) == 4)
+        until(lambda: all_held(store))
+    assert hospital.held.sound()
+
+
+def test_a_loss_is_noticed_on_a_link_that_lasts(
+    store: Store, hospital: FakeHospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_lane, "COMPARE_S", 0.2)
+    with syncing(store, hospital):
+        a_run(store)
+        until(lambda: all_held(store))
+        before = hospital.held.records()
+        hospital.held.lose_disk()
+        until(lambda: hospital.held.records().keys() == before.keys() and len(hospital.held.images) == 2)
+
+
+def test_a_clock_years_ahead_delays_records_and_spoils_none(
+    store: Store, hospital: FakeHospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hospital.held.refuse = too_far_ahead
+    years = [9 * 365 * 86_400_000]
+    monkeypatch.setattr(store._journal.clock, "_wall_ms", lambda: time.time_ns() // 1_000_000 + years[0])
+    monkeypatch.setattr(events_lane, "CLOCK_RIGHT_S", -1e9)
+    with syncing(store, hospital):
+        run, _ = a_run(store)
+        until(lambda: store.standing().refusals)
+        until(lambda: not store.standing().events_waiting)
+        assert store.standing().chains == 1  # said again only once the clock is right
+        years[0] = 0
+        monkeypatch.setattr(events_lane, "CLOCK_RIGHT_S", 240.0)
+        store.start_run()
+        until(lambda: store.standing().chains == 2 and all_held(store))
+        assert store.run(run).row.delivery is Delivery.HELD  # type: ignore[arg-type]
+        assert not store.standing().refusals
+        store.end_run(run)  # type: ignore[arg-type]
+        until(lambda: all_held(store))
+        assert not store.standing().refusals
+
+
+def too_far_ahead(event: Event) -> str | None:
+    """As ``HybridClock.observe`` at a hospital."""
+    ahead = Stamp.parse(event.clock).wall_ms - time.time_ns() // 1_000_000
+    return CLOCK_AHEAD if ahead > MAX_AHEAD_MS else None

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -55,6 +56,18 @@ class Held:
             self.uploads: dict[str, Incoming] = {}
             self.deliveries: list[tuple[UUID, int]] = []
             """(chain, number) of each event as it came, repetitions included."""
+
+    def snapshot(self) -> dict[str, Any]:
+        """A backup of events and images."""
+        with self.lock:
+            chains = {name: list(chain) for name, chain in self.chains.items()}
+            return {"chains": chains, "images": dict(self.images), "metadata": dict(self.metadata)}
+
+    def put_back(self, backup: dict[str, Any]) -> None:
+        """Go back to a backup; uploads under way are gone."""
+        with self.lock:
+            self.chains, self.images, self.metadata = backup["chains"], backup["images"], backup["metadata"]
+            self.uploads.clear()
 
     def take(self, batch: EventBatch, key: Ed25519PrivateKey) -> BatchAnswer:
         """Store a batch, event by event."""

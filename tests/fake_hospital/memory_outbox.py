@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from edge_app.store.views import Upload
 from shared.errors import FirstRayError
 from shared.events import Event, OpenChain, Position, Put, next_event
-from shared.hospital import BatchAnswer, ImageKind, Inbox, InboxItem, OutcomeStatus
+from shared.hospital import CLOCK_AHEAD, BatchAnswer, ImageKind, Inbox, InboxItem, OutcomeStatus
 from shared.hybrid_clock import HybridClock
 from shared.identity import new_id
 from shared.receipts import HeldEvent, Receipt
@@ -111,12 +111,31 @@ class MemoryOutbox:
                 batch.append(event)
             return batch
 
-    def events_from(self, position: Position, limit: int) -> list[Event]:
+    def last_held(self) -> Event | None:
         with self.lock:
+            held = [event for event in self.events if (event.chain, event.number) in self.receipts]
+            return held[-1] if held and held[-1].chain == self.chain else None
+
+    def lost_after(self, position: Position) -> None:
+        with self.lock:
+            if position not in [event.position for event in self.events]:
+                raise FirstRayError("chain_forked", "The hospital holds other records.", "")
             if position.number < self.wiped_before:
                 raise FirstRayError("events_wiped", "Deleted records cannot be sent again.", "")
-            chain = [event for event in self.events if event.chain == position.chain]
-            return chain[position.number : position.number + limit]
+            for settled in (self.receipts, self.refused):
+                for key in [key for key in settled if key[0] == position.chain and key[1] > position.number]:
+                    del settled[key]
+            self._doubt_images()
+        self.changed()
+
+    def refused_for_clock(self) -> bool:
+        with self.lock:
+            return any(chain == self.chain and code == CLOCK_AHEAD for (chain, _), code in self.refused.items())
+
+    def _doubt_images(self) -> None:
+        for image in self.images.values():
+            image.upload = replace(image.upload, url=None, offset=0, tries=0, doubted=image.receipt is not None)
+            image.receipt = None
 
     def record_answer(self, answer: BatchAnswer, chain: UUID, keys: Mapping[str, Ed25519PublicKey]) -> None:
         bad: FirstRayError | None = None
@@ -151,7 +170,9 @@ class MemoryOutbox:
                     self._write(event.action)  # type: ignore[arg-type]
         self.changed()
 
-    def restate(self, detail: str) -> None:
+    def restate(self, detail: str, *, clock_was_ahead: bool = False) -> None:
+        if clock_was_ahead:
+            self.clock.set_back()
         with self.lock:
             self.forks.append(detail)
             said = [event.action for event in self.events if not isinstance(event.action, OpenChain)]
@@ -160,9 +181,7 @@ class MemoryOutbox:
             self._write(OpenChain(after=after))
             for action in said:
                 self._write(action)  # type: ignore[arg-type]
-            for image in self.images.values():
-                image.receipt = None
-                image.upload = replace(image.upload, url=None, offset=0, tries=0)
+            self._doubt_images()
             self.wiped_before = 0
         self.changed()
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import logging
 import re
 import struct
+import warnings
 import zlib
 from dataclasses import dataclass
 from typing import Final
@@ -44,7 +46,10 @@ HEAD_BYTES: Final = 65_536
 SOP_CLASS_UID: Final = 0x00080016
 UID_PATTERN: Final = re.compile(r"[0-9.]{1,64}")
 
-pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # else its warnings carry what the peer sent
+# Warnings and log lines of pydicom carry what the peer sent, which may be a patient's name.
+pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
+warnings.filterwarnings("ignore", module=r"pydicom\.")
+logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
 
 
 @dataclass(frozen=True, slots=True)

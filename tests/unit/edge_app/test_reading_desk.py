@@ -18,6 +18,7 @@ from edge_app.store.views import Film
 from shared.correction import Correction
 from shared.errors import FirstRayError, ReleaseError
 from shared.identity import new_id
+from shared.records import EncounterFields, PatientFields
 
 
 def film(run: UUID | None = None) -> Film:
@@ -282,3 +283,25 @@ def test_tries_count_one_film_in_a_row(tmp_path: Path) -> None:
 
 def test_a_real_reader_is_accepted(tmp_path: Path) -> None:
     assert Desk(FilmReader(), tmp_path).desk.models is None
+
+
+def test_a_run_deleted_while_its_film_is_read_leaves_the_film_to_be_asked_about(start: Callable[[Any], Desk]) -> None:
+    item, run = film(), new_id()
+
+    class Deleting(FakeStore):
+        def runs(self, **_: Any) -> list[Any]:
+            began = EncounterFields(patient=new_id(), started_at=item.received_at)
+            return [SimpleNamespace(id=run, encounter=began, who=PatientFields())]
+
+        def add_reading(self, number: UUID, **fields: Any) -> UUID:
+            if "encounter" in fields["radiograph"]:
+                raise FirstRayError("record_unknown", "The run is gone.", "")
+            return super().add_reading(number, **fields)
+
+    store = Deleting(item)
+    desk = start(FakeReader())
+    desk.desk.open(store)  # type: ignore[arg-type]
+    desk.desk.start()
+    ((_, error),) = desk.wait(1)
+    assert error is None
+    assert store.stored[0][1]["radiograph"] == {}

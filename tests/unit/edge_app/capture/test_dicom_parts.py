@@ -1,6 +1,8 @@
 """The DICOM receiver's parts by themselves: settings, file start, errors, limits of an object."""
 
 import io
+import subprocess
+import sys
 from datetime import UTC, datetime
 from ipaddress import ip_network
 from pathlib import Path
@@ -173,3 +175,18 @@ def test_incoming_keeps_only_the_head_in_memory(tmp_path: Path) -> None:
     with pytest.raises(FirstRayError) as caught:
         incoming.commit()
     assert code_of(caught) == "dicom_cut_off"
+
+
+def test_what_a_peer_sent_is_not_told_to_the_log() -> None:
+    """A name where the character set should be: pydicom would write it to standard error."""
+    code = (
+        "from edge_app.capture.dicom.part10 import Label, check_head\n"
+        "from edge_app.capture.sop_classes import RADIOGRAPH_CLASSES\n"
+        "uid = RADIOGRAPH_CLASSES[0]\n"
+        "head = b'\\x08\\0\\x05\\0CS\\x0a\\0SECRET^KIM'\n"
+        "head += b'\\x08\\0\\x16\\0UI' + len(uid + 'x').to_bytes(2, 'little') + uid.encode() + b'\\0'\n"
+        "check_head(head, Label(uid, '1.2', '1.2.840.10008.1.2.1'))\n"
+        "print('checked')"
+    )
+    told = subprocess.run([sys.executable, "-W", "default", "-c", code], check=True, capture_output=True, text=True)
+    assert (told.stdout, told.stderr) == ("checked\n", "")

@@ -1,5 +1,7 @@
 """Picked files and the hot folder."""
 
+import errno
+import io
 import os
 import shutil
 import threading
@@ -10,11 +12,12 @@ from uuid import UUID
 import pytest
 from PIL import Image
 
+from edge_app.capture import files
 from edge_app.capture.files import take_file
 from edge_app.capture.hot_folder import HotFolder, Problem
 from edge_app.capture.intake import Source
-from edge_app.capture.scan import ENTRIES, regular_files
-from shared.errors import FirstRayError
+from edge_app.capture.scan import ENTRIES, mounted_media, regular_files
+from shared.errors import FirstRayError, RadiographError
 from shared.radiograph import Limits
 from tests.unit.edge_app.capture.plain_store import PlainStore
 from tests.unit.edge_app.capture.raw_peer import CR, EXPLICIT, data_set
@@ -272,3 +275,85 @@ def test_search_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     (tmp_path / "a/b/c/deep").write_bytes(b"x")
     (tmp_path / "a/b/near").write_bytes(b"x")
     assert [path.name for path, _ in regular_files(tmp_path)] == ["near"]
+
+
+def test_a_file_written_to_while_it_is_copied_is_not_taken_half(
+    store: PlainStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = dicom(folder / "a.dcm", 1)
+    whole = path.read_bytes()
+    real = files._read
+
+    def changed_meanwhile(file: io.FileIO, most: int) -> bytes:
+        chunk = real(file, most)
+        path.write_bytes(whole[::-1][: len(whole)])
+        os.utime(path, (1, 1))
+        return chunk
+
+    monkeypatch.setattr(files, "_read", changed_meanwhile)
+    with pytest.raises(RadiographError) as error:
+        take_file(path, store)
+    assert error.value.code == "file_unreadable"
+    path.write_bytes(whole)
+    watch = Watch(store, folder)
+    watch.poll()
+    assert (watch.taken, watch.codes) == ([], [])
+    monkeypatch.undo()
+    path.write_bytes(whole)
+    watch.poll()
+    assert len(watch.taken) == 1
+    assert watch.codes == []
+
+
+def test_a_medium_pulled_out_unasked_does_not_hide_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("dead", "good"):
+        (tmp_path / name).mkdir()
+
+    def is_mount(path: Path) -> bool:
+        if path.name == "dead":
+            raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+        return True
+
+    monkeypatch.setattr(Path, "is_mount", is_mount)
+    assert mounted_media((tmp_path,)) == [tmp_path / "good"]
+
+
+def test_what_was_taken_is_not_taken_again_after_a_restart(store: PlainStore, folder: Path) -> None:
+    """Else a radiograph that was deleted on the device would come back with every start."""
+    kept: list[str] = []
+
+    def remember(marks: list[str]) -> None:
+        kept[:] = marks
+
+    def watch() -> HotFolder:
+        taken.clear()
+        started = HotFolder(
+            store,
+            folder,
+            media=list,
+            on_taken=taken.append,
+            settle_seconds=0.0,
+            recall=lambda: kept,
+            remember=remember,
+        )
+        started.poll()
+        return started
+
+    taken: list[UUID] = []
+    dicom(folder / "KIM^YOUNGHEE.dcm", 1)
+    first = watch()
+    assert len(taken) == 1
+    assert "KIM" not in "".join(kept)
+    watch()
+    assert taken == []
+    dicom(folder / "KIM^YOUNGHEE.dcm", 22)
+    os.utime(folder / "KIM^YOUNGHEE.dcm", (9, 9))
+    watch()
+    assert len(taken) == 1
+    (folder / "KIM^YOUNGHEE.dcm").rename(folder.parent / "aside")
+    first.poll()
+    watch()
+    assert len(kept) == 1  # an empty folder may be a drive that is not connected
+    (folder.parent / "aside").rename(folder / "KIM^YOUNGHEE.dcm")
+    watch()
+    assert taken == []

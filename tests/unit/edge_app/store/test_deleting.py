@@ -197,6 +197,18 @@ def test_a_file_left_by_a_stop_in_the_middle_is_not_taken_up_again(
     again.close()
 
 
+def test_a_clock_set_back_does_not_put_a_deletion_off_for_years(store: Store) -> None:
+    run, _ = filled(store)
+    deletion = store.delete_run(run, undo_seconds=10**9)
+    now = datetime.now(UTC)
+    assert deletion.due_at <= now + timedelta(days=1)
+    store.settle(now)
+    assert store.deletions() == [deletion]
+    store.settle(now - timedelta(days=365))
+    assert store.deletions() == []
+    assert len(deletes(store)) > 0
+
+
 def test_a_reason_that_cannot_be_sent_is_refused_at_once(store: Store) -> None:
     run = store.start_run()
     with pytest.raises(StoreError) as error:

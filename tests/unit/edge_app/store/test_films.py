@@ -1,5 +1,6 @@
 """Radiographs: spooled, read, assigned, compared; the bytes come back, or an error says they do not."""
 
+import errno
 import os
 import threading
 from hashlib import sha256
@@ -9,12 +10,13 @@ from uuid import UUID
 import pytest
 
 from edge_app.capture.intake import Source
+from edge_app.store import images
 from edge_app.store.errors import StoreError
 from edge_app.store.store import Store
 from edge_app.store.views import Delivery
 from shared.identity import new_id
 from shared.records import RecordType
-from tests.unit.edge_app.store.samples import arrival, check_chains, diagnosis, events, open_store, receive
+from tests.unit.edge_app.store.samples import Hospital, arrival, check_chains, diagnosis, events, open_store, receive
 
 
 def files(folder: Path) -> list[Path]:
@@ -80,6 +82,34 @@ def test_receiving_again_mends_a_damaged_file(store: Store, folder: Path) -> Non
     assert error.value.code == "image_damaged"
     assert receive(store, b"radiograph" * 20_000) == film
     assert store.original(film) == b"radiograph" * 20_000
+
+
+def test_an_image_mended_by_receiving_it_again_is_sent_after_all(store: Store, hospital: Hospital) -> None:
+    film = receive(store, b"radiograph")
+    store.add_reading(film, diagnosis=diagnosis(), error=None)
+    hospital.take(store)
+    (upload,) = store.outbox.next_uploads()
+    for code, sent in (("image_damaged", True), ("not_allowed", False)):
+        store.outbox.upload_refused(upload.sha256, code, "")
+        assert receive(store, b"radiograph") == film
+        assert bool(store.outbox.next_uploads()) is sent
+
+
+def test_an_image_is_not_kept_where_the_disk_fails_at_the_last_moment(
+    store: Store, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(place: Path) -> None:
+        raise OSError(errno.EIO, "failed")
+
+    receive(store, b"another")
+    monkeypatch.setattr(images, "sync_folder", failing)
+    with store.spool() as spool:
+        spool.write(b"not acknowledged")
+        with pytest.raises(StoreError) as error:
+            spool.commit(arrival())
+    assert error.value.code == "disk_failed"
+    monkeypatch.undo()
+    assert len(files(folder)) == 1
 
 
 def test_a_reading_is_shown_as_it_was_made(store: Store) -> None:

@@ -1,7 +1,12 @@
 """The key: only the PIN opens it, wrong tries cost time, and no trick with plug or clock gives a try back."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +16,7 @@ from edge_app.store.errors import StoreError
 from edge_app.store.keys import COST, FILE, WAITS, KeyRing, MasterKey, PinWrong, check_pin
 from shared.errors import FirstRayError
 
-PIN, WRONG = "483902", "483903"
+PIN, WRONG, OTHER = "483902", "483903", "590213"
 
 
 class Clock:
@@ -164,14 +169,17 @@ def test_parameters_are_those_the_wrap_was_made_with(ring: KeyRing, monkeypatch:
     assert COST["memory_kib"] >= 64 * 1024
 
 
-def test_a_destroyed_key_is_gone_for_good(ring: KeyRing) -> None:
+def test_a_destroyed_key_is_gone_for_good(ring: KeyRing, tmp_path: Path) -> None:
     ring.create(PIN)
     with pytest.raises(FirstRayError) as error:
         ring.create(PIN)
     assert error.value.code == "key_exists"
+    cut_off = tmp_path / "store" / "keys.json.0a1b2c3d.part"  # a change of PIN that was killed
+    cut_off.write_text("the key, wrapped by another PIN")
     ring.destroy()
     ring.destroy()
     assert not ring.exists
+    assert not cut_off.exists()
     with pytest.raises(StoreError) as missing:
         ring.unlock(PIN)
     assert missing.value.code == "store_missing"
@@ -235,3 +243,50 @@ def test_good_pins(pin: str) -> None:
 
 def test_a_master_key_from_the_same_secret_is_the_same() -> None:
     assert MasterKey(b"k" * 32).database_key == MasterKey(b"k" * 32).database_key != MasterKey(b"l" * 32).database_key
+
+
+def test_a_process_that_holds_the_key_leaves_no_core_dump() -> None:
+    code = (
+        "import ctypes, resource; from edge_app.store.keys import MasterKey; MasterKey(bytes(32));"
+        "print(resource.getrlimit(resource.RLIMIT_CORE)[0], ctypes.CDLL(None).prctl(3, 0, 0, 0, 0))"
+    )
+    told = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert told.split() == ["0", "0"]
+
+
+def test_a_pin_being_changed_can_be_killed_at_any_moment(ring: KeyRing, tmp_path: Path) -> None:
+    """Each step that touches the disk is the last one once; one of the two PINs opens the same key afterwards."""
+    secret = ring.create(PIN).database_key
+    pins, steps = [PIN, OTHER], 0
+    while True:
+        pid = os.fork()
+        if pid == 0:
+            _die_at(steps)
+            ring.change_pin(*pins)
+            os._exit(0)
+        _, status = os.waitpid(pid, 0)
+        if os.WIFEXITED(status):
+            break
+        opened = {}
+        for pin in pins:
+            with suppress(PinWrong):
+                opened[pin] = KeyRing(tmp_path / "store").unlock(pin).database_key
+        assert list(opened.values()) == [secret]
+        if OTHER in opened:
+            ring.change_pin(OTHER, PIN)
+        steps += 1
+    assert steps > 8
+    assert KeyRing(tmp_path / "store").unlock(OTHER).database_key == secret
+
+
+def _die_at(step: int) -> None:
+    """Die before the so-manieth event that Python audits of files being opened, renamed or removed."""
+    left = [step]
+
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        if event in ("open", "os.rename", "os.remove"):
+            if left[0] == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left[0] -= 1
+
+    sys.addaudithook(hook)

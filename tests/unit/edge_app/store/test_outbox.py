@@ -2,7 +2,9 @@
 
 import io
 import os
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -13,6 +15,7 @@ from edge_app.store.views import Delivery
 from shared.errors import FirstRayError
 from shared.events import Event, OpenChain, Position, Put, first_break
 from shared.hospital import (
+    CLOCK_AHEAD,
     Acknowledgement,
     ConfirmedReading,
     ErMessage,
@@ -25,10 +28,11 @@ from shared.hospital import (
     ReleaseOffer,
     ServerDiagnosis,
 )
+from shared.hybrid_clock import MAX_AHEAD_MS, Stamp
 from shared.identity import new_id
 from shared.receipts import HeldEvent, HeldImage
 from shared.records import RecordType
-from tests.unit.edge_app.store.samples import Hospital, answer, diagnosis, receive
+from tests.unit.edge_app.store.samples import Hospital, answer, check_chains, diagnosis, events, open_store, receive
 
 NOW = datetime.now(UTC)
 
@@ -188,22 +192,105 @@ def test_an_upload_moves_fails_is_refused_and_is_held(store: Store, hospital: Ho
     assert missing.value.code == "record_unknown"
 
 
-def test_a_gap_is_healed_from_where_the_hospital_stands(store: Store, hospital: Hospital) -> None:
+def test_what_the_hospital_lost_waits_again_with_all_images(store: Store, hospital: Hospital) -> None:
+    run = store.start_run()
+    film = receive(store)
+    store.add_reading(film, diagnosis=diagnosis(), error=None, preview=b"jpeg", radiograph={"encounter": run})
+    hospital.take(store)
+    hospital.take_uploads(store)
+    everything = events(store)
+    third = everything[2]
+    store.outbox.lost_after(Position(chain=third.chain, number=3, hash=third.hash))
+    assert [event.number for event in store.outbox.next_events()] == list(range(4, len(everything) + 1))
+    assert store.run(run).row.delivery is Delivery.PARTLY
+    assert set(store.film(film).delivery.values()) == {Delivery.WAITING}
+    assert (store.standing().previews_waiting, store.standing().originals_waiting) == (1, 1)
+    hospital.take(store)
+    newer = receive(store, b"newer")
+    store.add_reading(newer, diagnosis=diagnosis(), error=None, preview=b"newer jpeg")
+    hospital.take(store)
+    uploads = store.outbox.next_uploads()
+    assert [(upload.radiograph, upload.doubted) for upload in uploads] == [
+        (newer, False),
+        (newer, False),
+        (film, True),
+        (film, True),
+    ]
+    assert [upload.radiograph for upload in store.outbox.next_uploads(limit=3)] == [newer, newer, film]
+    hospital.take_uploads(store)
+    assert store.run(run).row.delivery is Delivery.HELD
+
+
+def test_what_cannot_be_sent_again_or_is_not_ours_changes_nothing(store: Store, hospital: Hospital) -> None:
     run = store.start_run()
     hospital.take(store)
-    store.end_run(run)
-    chain = store.outbox.next_events()[0].chain
-    again = store.outbox.events_from(Position(chain=chain, number=1), 2)
-    assert [event.number for event in again] == [2, 3]
-    assert store.outbox.events_from(Position(chain=chain, number=4), 9) == []
-    assert store.outbox.events_from(Position(chain=uuid4(), number=0), 9) == []
-    hospital.take(store)
+    first = events(store)[0]
     store.delete_run(run, undo_seconds=0)
     store.settle()
-    assert [event.number for event in store.outbox.events_from(Position(chain=chain, number=0), 9)] == [1]
-    with pytest.raises(StoreError) as error:
-        store.outbox.events_from(Position(chain=chain, number=1), 9)
-    assert error.value.code == "events_wiped"
+    hospital.take(store)
+    for position, code in (
+        (Position(chain=first.chain, number=1, hash=first.hash), "events_wiped"),
+        (Position(chain=first.chain, number=1, hash="f" * 64), "chain_forked"),
+        (Position(chain=uuid4(), number=1, hash=first.hash), "chain_forked"),
+        (Position(chain=first.chain, number=99, hash=first.hash), "chain_forked"),
+    ):
+        with pytest.raises(StoreError) as error:
+            store.outbox.lost_after(position)
+        assert error.value.code == code
+        assert store.outbox.next_events() == []
+
+
+def test_the_last_held_event_can_be_shown_to_the_hospital_again(store: Store, hospital: Hospital) -> None:
+    assert store.outbox.last_held() is None
+    run = store.start_run()
+    hospital.take(store)
+    held = store.outbox.last_held()
+    assert held is not None
+    assert (held.number, held.intact()) == (3, True)
+    store.end_run(run)
+    assert store.outbox.last_held() == held
+    store.outbox.record_answer(answer([hospital.stored(held)], [held]), held.chain, hospital.keys)
+    assert store.standing().events_held == 3
+
+
+def test_a_clock_that_was_ahead_spoils_only_what_was_stamped_by_it(
+    hospital: Hospital, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store(folder)
+    before = store.start_run(who={"name": "before"})
+    hospital.take(store)
+    years = 9 * 365 * 86_400_000
+    monkeypatch.setattr(store._journal.clock, "_wall_ms", lambda: time.time_ns() // 1_000_000 + years)
+    during = store.start_run(who={"name": "during"})
+    store.change(RecordType.ENCOUNTER, before, {"notes": "during"})
+    batch = store.outbox.next_events()
+    refused = [Outcome(number=event.number, status=OutcomeStatus.REFUSED, code=CLOCK_AHEAD) for event in batch]
+    store.outbox.record_answer(answer(refused, batch), batch[0].chain, hospital.keys)
+    monkeypatch.undo()
+    assert store.outbox.refused_for_clock()
+    assert ahead(batch)
+    store.outbox.restate(CLOCK_AHEAD, clock_was_ahead=True)
+    assert not store.outbox.refused_for_clock()
+    again = store.outbox.next_events()
+    assert not ahead(again)
+    names = {event.action.fields.get("name") for event in again if isinstance(event.action, Put)}
+    assert {"before", "during"} <= names
+    store.end_run(during)
+    assert not ahead(store.outbox.next_events())
+    store.close()
+    reopened = open_store(folder)  # its clock goes on from the present chain, not from the years ahead
+    reopened.end_run(before)
+    assert not ahead(reopened.outbox.next_events())
+    reopened.outbox.restate("again")
+    assert not ahead(reopened.outbox.next_events())
+    check_chains(reopened)
+    reopened.close()
+
+
+def ahead(sent: list[Event]) -> bool:
+    """Whether a hospital would refuse the stamp of one of these."""
+    now = time.time_ns() // 1_000_000
+    return any(Stamp.parse(event.clock).wall_ms > now + MAX_AHEAD_MS for event in sent)
 
 
 def test_a_forked_chain_goes_on_in_a_new_one(store: Store, hospital: Hospital) -> None:
@@ -248,6 +335,8 @@ def test_everything_is_said_again_to_a_hospital_that_lost_it(store: Store, hospi
     ]
     assert puts[0].fields["name"] == "Kim"
     assert sum(event.action.kind == "delete" for event in batch) == 2
+    assert store.run(run).row.delivery is Delivery.WAITING  # old receipts prove nothing any more
+    assert store.standing().events_held == 0
     hospital.take(store)
     assert hospital.take_uploads(store) == ["preview", "original"]
     assert store.run(run).row.delivery is Delivery.HELD
@@ -294,3 +383,19 @@ def test_events_survive_as_they_were_signed(store: Store) -> None:
     for event in store.outbox.next_events():
         assert event.intact()
         assert Event.model_validate_json(event.model_dump_json()).intact()
+
+
+def test_all_that_a_record_says_fits_into_one_event(store: Store) -> None:
+    """Else it could not be said again to a hospital that lost it, and nothing else either."""
+    numbers = [{"system": "s" * 120, "value": f"{number:03}" + "v" * 117} for number in range(230)]
+    patient = store.run(store.start_run(who={"name": "n" * 120, "identifiers": numbers})).patient.id
+    refused = ""
+    while not refused:
+        numbers.append(numbers[0])
+        try:
+            store.change(RecordType.PATIENT, patient, {"identifiers": numbers})
+        except StoreError as problem:
+            refused = problem.code
+    assert refused == "value_not_allowed"
+    store.outbox.restate("hospital_lost_all")
+    assert len(store.outbox.next_events(most_bytes=200_000)) == 3

@@ -4,7 +4,7 @@ from uuid import uuid4
 
 import pytest
 
-from edge_app.sync.answers import Next, follows, plan
+from edge_app.sync.answers import Next, plan
 from shared.events import Event, Position
 from shared.hospital import BatchAnswer, Outcome, OutcomeStatus
 from tests.fake_hospital import MemoryOutbox
@@ -59,10 +59,3 @@ def test_an_answer_that_makes_no_sense_changes_nothing(events: list[Event]) -> N
     assert plan(batch, answer(batch[:1], batch[0].position, STORED)).next is Next.AGAIN
     assert plan(batch, answer(batch, events[5].position, NOT_TAKEN, NOT_TAKEN)).next is Next.AGAIN
     assert plan(batch, answer(batch, events[8].position, NOT_TAKEN, NOT_TAKEN)).next is Next.AGAIN
-
-
-def test_what_is_sent_again_must_follow_where_the_hospital_stands(events: list[Event]) -> None:
-    assert follows(events[3:], events[2].position)
-    assert follows(events, Position(chain=events[0].chain, number=0))
-    assert not follows(events[4:], events[2].position)
-    assert not follows(events[3:], events[2].position.model_copy(update={"hash": "f" * 64}))

@@ -27,7 +27,16 @@ def test_an_item_of_a_kind_not_known_does_not_hold_up_the_others(caplog: pytest.
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"[]", b'{"items": []}', b'{"items": [], "after": -1}', b'{"items": 3, "after": 0}']
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"items": []}',
+        b'{"items": [], "after": -1}',
+        b'{"items": [], "after": 9007199254740992}',
+        b'{"items": 3, "after": 0}',
+    ],
 )
 def test_what_is_not_an_inbox_is_refused(body: bytes) -> None:
     with pytest.raises(Failed):
