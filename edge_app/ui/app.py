@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import traceback
 from collections.abc import Callable
@@ -14,20 +15,22 @@ from kivy.app import App
 from kivy.base import ExceptionHandler, ExceptionManager
 from kivy.clock import Clock
 from kivy.core.window import Window
+from kivy.metrics import dp
 from kivy.properties import ObjectProperty
 from kivy.uix.floatlayout import FloatLayout
 
 from edge_app.preferences import Preferences
-from edge_app.ui import news, outline
+from edge_app.ui import outline
 from edge_app.ui import theme as colours
 from edge_app.ui.chooser import Chooser
 from edge_app.ui.field import FOCUS, blur
 from edge_app.ui.folder import places
 from edge_app.ui.i18n import Translator
-from edge_app.ui.overlays import Dialog, Toast
+from edge_app.ui.overlays import Dialog
 from edge_app.ui.presenters.capture import CapturePresenter
 from edge_app.ui.presenters.desk import Desk, internal_error
 from edge_app.ui.presenters.places import HOME, Place, Screen
+from edge_app.ui.presenters.result import ResultPresenter
 from edge_app.ui.presenters.runs import RunsPresenter
 from edge_app.ui.presenters.shell import News, Shell, ShellPresenter
 from edge_app.ui.presenters.unlock import UnlockPresenter
@@ -35,6 +38,7 @@ from edge_app.ui.screens.frame import AppFrame
 from edge_app.ui.screens.open import Opened, open_place
 from edge_app.ui.screens.parts import Column, button
 from edge_app.ui.screens.unlock import UnlockView
+from edge_app.ui.telling import Teller
 from edge_app.ui.wording import place_name
 from shared.errors import FirstRayError
 
@@ -47,6 +51,16 @@ FOLLOW_SECONDS = 0.05
 """After a change, until the screen shown is read again."""
 STATUS_SECONDS = 2.0
 """How often the status screen looks anew while it is shown."""
+
+
+SPARE_SECONDS = 3.0
+"""After the start, when everything is loaded and nobody waits for anything."""
+
+
+def spare_the_collector() -> None:
+    """Take what was loaded at the start out of the garbage collector's rounds: each would stop the screen for long."""
+    gc.collect()
+    gc.freeze()
 
 
 class Outlive(ExceptionHandler):
@@ -115,6 +129,7 @@ class FirstRayApp(App):
         self.capture = CapturePresenter(self.desk, self.station, self._taken)
         self.capture.listen = self._capture_changed
         self._follow = Clock.create_trigger(self._follow_changes, FOLLOW_SECONDS)
+        self._teller = Teller(self.shell.go, self.shell.undo)
         self._frame: AppFrame | None = None
         self._lock_view: UnlockView | None = None
 
@@ -139,6 +154,7 @@ class FirstRayApp(App):
         else:
             self.show()
         Clock.schedule_once(lambda _: self.station.warm_up())
+        Clock.schedule_once(lambda _: spare_the_collector(), SPARE_SECONDS)
         Clock.schedule_interval(lambda _: self.shell.tick(), 1.0)
         Clock.schedule_interval(lambda _: self._look_at_status(), STATUS_SECONDS)
 
@@ -240,13 +256,8 @@ class FirstRayApp(App):
         """Say something at the foot of the screen, for a while."""
         if self._frame is None or self.shell.state.locked:
             return
-        message, action = news.said(said, self.tr)
-        toast = Toast(text=message, action=action)
-        if said.deletion is not None:
-            toast.bind(on_tap=lambda _: self.shell.undo(said.deletion))
-        elif said.place is not None:
-            toast.bind(on_tap=lambda _: self.shell.go(said.place))
-        toast.open(self._frame.ids.content)
+        foot = dp(self._frame.shown.foot) if self._frame.shown is not None else 0
+        self._teller.tell(said, self._frame.ids.content, foot, self.tr)
 
     # showing
 
@@ -303,6 +314,8 @@ class FirstRayApp(App):
             opened = self._opened[state.place] = open_place(self, state.place)
             opened.presenter.listen = lambda: self._state_changed(opened)
             opened.presenter.reload()
+            if isinstance(opened.presenter, ResultPresenter):
+                opened.presenter.look_early()
         view = opened.view
         if view is not self._frame.shown:
             blur()
@@ -312,6 +325,7 @@ class FirstRayApp(App):
         view.refresh()
         self._frame.put(view)
         self._frame.refresh(state)
+        self._teller.arrived(state.stack, dp(view.foot))
         self._name(view.name_of_state())
 
     def _state_changed(self, opened: Opened) -> None:
@@ -360,8 +374,17 @@ class FirstRayApp(App):
         """Something changed on the device."""
         if change.kind == "revoked":
             self.unlock.reset()
+        if change.kind == "deletion":
+            self._teller.deletion_changed(change.id)
         self.shell.changed(change)
-        self._follow()
+        opened = self._opened.get(Place(Screen.RESULT, change.id))
+        if opened is not None and isinstance(opened.presenter, ResultPresenter) and not self.shell.state.locked:
+            if change.kind == "picture":
+                opened.presenter.look_early()
+            elif change.kind == "film":
+                opened.presenter.reload()
+        if change.kind != "picture":
+            self._follow()
 
     def _follow_changes(self, _: float) -> None:
         """Read again what is on screen, a moment after a change: what it leads to is shown first."""

@@ -21,10 +21,15 @@ class Kind(StrEnum):
     """``YYYY-MM-DD`` as far as it is typed; the hyphens come by themselves."""
     PIN = "pin"
     """Digits shown as dots."""
+    HIDDEN = "hidden"
+    """Text shown as dots."""
 
 
 NUMERIC: Final = frozenset({Kind.DIGITS, Kind.DECIMAL, Kind.DATE, Kind.PIN})
 """Kinds that are typed on the pad of digits."""
+
+DOTTED: Final = frozenset({Kind.PIN, Kind.HIDDEN})
+"""Kinds that are shown as dots unless they are revealed."""
 
 DATE_DIGITS: Final = 8
 DOT: Final = "●"
@@ -41,6 +46,7 @@ class Editor:
     def __init__(self, kind: Kind = Kind.TEXT, max_length: int = 0) -> None:
         self.kind = kind
         self.max_length = max_length
+        self.revealed = False
         self._before = ""
         self._after = ""
         self._composer = Composer()
@@ -62,8 +68,8 @@ class Editor:
 
     @property
     def shown(self) -> str:
-        """The text as the screen shows it: dots for a PIN."""
-        return DOT * len(self.text) if self.kind is Kind.PIN else self.text
+        """The text as the screen shows it: dots for what is secret and not ``revealed``."""
+        return DOT * len(self.text) if self.kind in DOTTED and not self.revealed else self.text
 
     def set(self, text: str) -> None:
         """Replace the text, as it is; the cursor goes to its end."""
@@ -121,7 +127,7 @@ class Editor:
                 return character in "0123456789"
             case Kind.MULTILINE:
                 return character == "\n" or character.isprintable()
-            case Kind.TEXT:
+            case Kind.TEXT | Kind.HIDDEN:
                 return character.isprintable()
 
     def _full(self, more: int) -> bool:

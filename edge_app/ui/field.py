@@ -95,10 +95,11 @@ class FieldText(ButtonBehavior, StencilView):
         return len(self._lines) - 1, self._width(self._shown[start:end])
 
     def _follow(self, cursor: int, room: float, multiline: bool) -> None:
-        """Scroll so that the cursor is in sight."""
+        """Scroll so that the cursor is in sight, and no further than the text reaches."""
         number, x = self._place(cursor)
         across, down = self._scrolled
-        self._scrolled[0] = 0.0 if multiline else min(max(across, x - room + dp(CURSOR)), x)
+        spare = max(self._width(self._shown) - room + dp(CURSOR), 0.0)
+        self._scrolled[0] = 0.0 if multiline else min(max(across, x - room + dp(CURSOR)), x, spare)
         seen = self.height - 2 * dp(PAD)
         y = number * self._line_height
         self._scrolled[1] = min(max(down, y + self._line_height - seen, 0.0), y) if multiline else 0.0
@@ -135,6 +136,7 @@ class Field(BoxLayout):
         max_length: most characters; 0 is without limit.
         lines: height of a multiline field.
         next_field: where enter leads; without one, enter leaves the keyboard.
+        revealed: show a secret text instead of dots.
         focused: whether it is written in; read only.
 
     Events:
@@ -152,6 +154,7 @@ class Field(BoxLayout):
     max_length = NumericProperty(0)
     lines = NumericProperty(3)
     next_field = ObjectProperty(None, allownone=True)
+    revealed = BooleanProperty(False)
     focused = BooleanProperty(False)
 
     def __init__(self, **kwargs: object) -> None:
@@ -161,7 +164,7 @@ class Field(BoxLayout):
 
     @property
     def shown(self) -> str:
-        """What may be seen of the text: dots for a PIN."""
+        """What may be seen of the text: dots for a secret."""
         return self.editor.shown
 
     def focus(self) -> None:
@@ -215,6 +218,11 @@ class Field(BoxLayout):
     def on_kind(self, _: Widget, kind: str) -> None:
         """Take another kind of input from now on."""
         self.editor.kind = Kind(kind)
+        self.redraw()
+
+    def on_revealed(self, _: Widget, revealed: bool) -> None:
+        """Show the text, or dots."""
+        self.editor.revealed = revealed
         self.redraw()
 
     def on_max_length(self, _: Widget, most: int) -> None:

@@ -68,7 +68,9 @@ class Dialog(FloatLayout):
 
 
 class Toast(BoxLayout):
-    """Says what was done, and offers to take it back while it is there.
+    """Says what was done, and offers to take it back while it is there; a tap beside the button takes it away.
+
+    ``lift`` is the height of what it must not cover at the lower edge.
 
     Events:
         on_tap: the button was tapped; ``on_end`` does not follow.
@@ -79,6 +81,7 @@ class Toast(BoxLayout):
     text = StringProperty()
     action = StringProperty()
     seconds = NumericProperty(TOAST_SECONDS)
+    lift = NumericProperty(0)
 
     def open(self, stage: FloatLayout) -> None:
         """Show it at the lower edge of ``stage``, in place of one that is there already."""
@@ -86,6 +89,14 @@ class Toast(BoxLayout):
             other.end()
         stage.add_widget(self)
         self._timer = Clock.schedule_once(lambda _: self.end(), self.seconds)
+
+    def on_touch_down(self, touch: MotionEvent) -> bool:
+        """Go, unless the button was meant; nothing goes through to what lies below."""
+        if not self.collide_point(*touch.pos):
+            return False
+        if not super().on_touch_down(touch) and not touch.is_mouse_scrolling:
+            self.end()
+        return True
 
     def end(self) -> None:
         """Take it away as if its time were over."""

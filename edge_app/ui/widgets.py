@@ -162,7 +162,10 @@ class Chip(Touch):
 
 
 class Row(ButtonBehavior, BoxLayout):
-    """A line of a list: two texts at the left, two at its end; ``kind`` as a :class:`StatusChip` has, or empty.
+    """A line of a list: two texts at the left, two at its end.
+
+    ``kind``, ``detail_kind`` and ``end_kind`` are those of a :class:`StatusChip`, or empty: of the whole line, of its
+    second text, of the text at its end. Where it ``wraps``, the title may take three lines.
 
     As ``viewclass`` of a RecycleView give ``data`` and ``chosen``: a tap calls ``chosen(data)``.
     """
@@ -172,6 +175,9 @@ class Row(ButtonBehavior, BoxLayout):
     end = StringProperty()
     end_detail = StringProperty()
     kind = StringProperty()
+    detail_kind = StringProperty()
+    end_kind = StringProperty()
+    wraps = BooleanProperty(False)
     selected = BooleanProperty(False)
     data = ObjectProperty(allownone=True)
     chosen = ObjectProperty(allownone=True)
@@ -243,7 +249,8 @@ class NoticeCard(BoxLayout):
         super().__init__(**kwargs)
         size = sp(theme.LARGE if self.large else theme.BODY)
         for notice in notices:
-            parts = [escape_markup(notice.message), f"[b]{escape_markup(notice.action)}[/b]"]
+            action = f"[b]{escape_markup(notice.action)}[/b]" if notice.action else ""
+            parts = [part for part in (escape_markup(notice.message), action) if part]
             for text in parts if self.large else [" ".join(parts)]:
                 self.add_widget(Text(text=text, font_size=size, markup=True))
 

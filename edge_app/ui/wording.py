@@ -151,6 +151,17 @@ def urgent_banner(diagnosis: Diagnosis, tr: Translator) -> Notice | None:
     return Notice(tr("Urgent: {findings}", findings=names), action)
 
 
+def second_reading(diagnosis: Diagnosis, tr: Translator) -> list[Notice]:
+    """What the hospital's models say of a radiograph, beside what this device's say: what is urgent first."""
+    if diagnosis.refused:
+        problem = diagnosis.verdict.reason
+        said = problem_notice(problem, tr) if problem else Notice("", "")
+        return [Notice(tr("They did not read it."), ""), said]
+    banner = urgent_banner(diagnosis, tr)
+    lines = [Notice("", f"{one.name} {one.percent}, {one.state_word}") for one in ranked_rows(diagnosis, tr)]
+    return [Notice("", f"{banner.message}. {banner.action}"), *lines] if banner else lines
+
+
 def problem_notice(problem: Problem, tr: Translator) -> Notice:
     """A quality problem in the chosen language."""
     return Notice(*explain(problem.code, tr.language))

@@ -89,7 +89,9 @@ class ComparePresenter(Presenter[Compare]):
 
         def work() -> Picture:
             stored = self._station.picture(film.id, film.diagnosis_id)
-            return pictures.film(stored, pictures.subject(film, film.diagnosis), note)
+            return pictures.film(
+                stored, pictures.subject(film, film.diagnosis.correction if film.diagnosis else None), note
+            )
 
         def done(picture: Picture) -> None:
             sides = list(self._state.sides)

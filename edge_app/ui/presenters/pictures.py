@@ -10,6 +10,7 @@ from edge_app.store.views import Film as Record
 from edge_app.ui.film import Film
 from edge_app.ui.i18n import Translator
 from edge_app.ui.marks import BoxShape
+from shared.correction import Correction
 from shared.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
@@ -38,9 +39,8 @@ def _units(grey: np.ndarray, low: float, span: float) -> np.ndarray:
     return np.clip(LOW + (grey - low) * ((HIGH - LOW) / span), 0, 65_535).astype(np.uint16)
 
 
-def subject(record: Record, diagnosis: Diagnosis | None) -> str:
+def subject(record: Record, correction: Correction | None) -> str:
     """What names a radiograph as it was read: the same bytes, corrected the same way."""
-    correction = diagnosis.correction if diagnosis else None
     return f"{record.sha256} {correction}"
 
 

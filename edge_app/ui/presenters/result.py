@@ -12,6 +12,7 @@ from edge_app.ui.film import Film as Picture
 from edge_app.ui.i18n import Translator
 from edge_app.ui.presenters import pictures
 from edge_app.ui.presenters.desk import Desk, Presenter, nothing
+from shared.correction import Correction
 from shared.diagnosis import Diagnosis
 from shared.errors import FirstRayError
 from shared.records import DiagnosisFields
@@ -94,6 +95,7 @@ class ResultPresenter(Presenter[ResultState]):
         self._tr = tr
         self._deleted = deleted
         self._drawn: tuple[object, ...] | None = None
+        self._early = ""
         self._ticket = 0
 
     def toggle(self, finding: str) -> None:
@@ -122,6 +124,26 @@ class ResultPresenter(Presenter[ResultState]):
     def read_again(self) -> None:
         """Have it read once more as it came."""
         self._read(lambda: self._station.read_again(self._film))
+
+    def look_early(self) -> None:
+        """Show the picture while it is being read."""
+
+        def work() -> Picture | None:
+            found = self._station.picture_being_read(self._film)
+            if found is None:
+                return None
+            screened, correction = found
+            subject = pictures.subject(self._station.store.film(self._film), correction)
+            return pictures.film(screened, subject, self._note(correction))
+
+        def done(picture: Picture | None) -> None:
+            if picture is not None and ticket == self._ticket:
+                self._early = picture.subject
+                self._set(picture=picture, sharp=False)
+
+        self._ticket += 1
+        ticket = self._ticket
+        self._do(work, done, long=True)
 
     def sharpen(self) -> None:
         """Show the original with all its grey levels, for looking through another window."""
@@ -180,6 +202,9 @@ class ResultPresenter(Presenter[ResultState]):
         if wanted == self._drawn:
             return
         self._drawn = wanted
+        early, self._early = self._early, ""
+        if film is not None and early == pictures.subject(film, _correction(self._state)):
+            return
         if wanted is None or film is None or not (film.picture or self._state.chosen is not None):
             self._ticket += 1
             self._set(picture=None, sharp=False)
@@ -190,10 +215,7 @@ class ResultPresenter(Presenter[ResultState]):
         """Make a picture on a worker; only the latest asked for is shown."""
         self._ticket += 1
         ticket, state = self._ticket, self._state
-        diagnosis, tr = state.diagnosis, self._tr()
-        note = ""
-        if diagnosis is not None and diagnosis.correction:
-            note = tr("Not as received: {correction}", correction=diagnosis.correction.describe(tr.language))
+        note = self._note(_correction(state))
         sharp = work == self._original
 
         def done(picture: Picture) -> None:
@@ -206,14 +228,20 @@ class ResultPresenter(Presenter[ResultState]):
 
         self._do(lambda: work(state, note), done, failed, long=True)
 
+    def _note(self, correction: Correction | None) -> str:
+        if not correction:
+            return ""
+        tr = self._tr()
+        return tr("Not as received: {correction}", correction=correction.describe(tr.language))
+
     def _stored(self, state: ResultState, note: str) -> Picture:
         film, chosen = _there(state), state.chosen
         reading = film.diagnosis_id if chosen is None else state.earlier[chosen].id
-        return pictures.film(self._station.picture(film.id, reading), pictures.subject(film, state.diagnosis), note)
+        return pictures.film(self._station.picture(film.id, reading), pictures.subject(film, _correction(state)), note)
 
     def _original(self, state: ResultState, note: str) -> Picture:
         film = _there(state)
-        return pictures.film(self._station.pixels(film.id), pictures.subject(film, state.diagnosis), note)
+        return pictures.film(self._station.pixels(film.id), pictures.subject(film, _correction(state)), note)
 
     def _read(self, work: Callable[[], None]) -> None:
         self._set(reading=True)
@@ -222,6 +250,10 @@ class ResultPresenter(Presenter[ResultState]):
     def _gone(self, deletion: Deletion) -> None:
         self._set(film=None, picture=None, gone=True)
         self._deleted(deletion)
+
+
+def _correction(state: ResultState) -> Correction | None:
+    return state.diagnosis.correction if state.diagnosis else None
 
 
 def _there(state: ResultState) -> Film:

@@ -29,6 +29,7 @@ class RunState:
         wrong: field -> why what was typed was not saved.
         saved: grows with each field saved; the screen shows that it was.
         reading: ids of radiographs that are being read now.
+        receiving: the X-ray device can send to this device.
         error: what could not be done.
     """
 
@@ -37,6 +38,7 @@ class RunState:
     wrong: Mapping[str, Mistake] = field(default_factory=dict)
     saved: int = 0
     reading: frozenset[UUID] = frozenset()
+    receiving: bool = True
     error: FirstRayError | None = None
 
 
@@ -148,7 +150,9 @@ class RunPresenter(Presenter[RunState]):
                 return {"run": None, "gone": True}
             raise
         reading = frozenset(film.id for film in run.films if self._station.is_reading(film.id))
-        return {"run": run, "gone": False, "reading": reading}
+        receiver = self._station.status().receiver
+        receiving = receiver is not None and receiver.error is None
+        return {"run": run, "gone": False, "reading": reading, "receiving": receiving}
 
     def _refuse(self, name: str, value: object) -> bool:
         """Whether ``value`` is a mistake; it is shown at its field then."""

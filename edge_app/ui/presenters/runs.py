@@ -33,6 +33,8 @@ class Runs:
         under_way, past: runs, latest first; those that match ``text`` where there is one.
         patients: patients that match.
         waiting: radiographs of no run, oldest first.
+        not_receiving, not_reading: why no image can come from the X-ray device, why none can be read; None if all is
+            well.
         by_patient: patients are listed instead of runs.
         starting: a run is being opened.
     """
@@ -43,6 +45,8 @@ class Runs:
     past: tuple[RunRow, ...] = ()
     patients: tuple[Patient, ...] = ()
     waiting: tuple[Film, ...] = ()
+    not_receiving: FirstRayError | None = None
+    not_reading: FirstRayError | None = None
     by_patient: bool = False
     error: FirstRayError | None = None
 
@@ -65,7 +69,13 @@ class RunsPresenter(Presenter[Runs]):
 
     def _fetch(self, state: Runs) -> dict[str, Any]:
         store = self._station.store
-        changes: dict[str, Any] = {"loading": False, "waiting": tuple(store.waiting_films())}
+        status = self._station.status()
+        changes: dict[str, Any] = {
+            "loading": False,
+            "waiting": tuple(store.waiting_films()),
+            "not_receiving": status.receiver.error if status.receiver else None,
+            "not_reading": status.models.error,
+        }
         if state.by_patient:
             return {**changes, "patients": tuple(store.patients(state.text, limit=MOST))}
         return {
@@ -156,11 +166,8 @@ class KnownPresenter(Presenter[Known]):
         del state
         store = self._station.store
         patient = store.patient(self._patient)
-        found = {row.id for row in store.runs(patient.fields.name or "", limit=200) if row.patient == self._patient}
-        found |= {film.run for film in store.films_of_patient(self._patient) if film.run is not None}
-        runs = [store.run(run) for run in found]
-        runs.sort(key=lambda run: run.row.id, reverse=True)
-        return {"patient": patient, "runs": tuple(runs)}
+        runs = tuple(store.run(row.id) for row in store.runs(patient=self._patient, limit=MOST))
+        return {"patient": patient, "runs": runs}
 
     def _done(self, run: UUID) -> None:
         self._set(busy=False)

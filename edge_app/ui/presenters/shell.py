@@ -182,11 +182,13 @@ class ShellPresenter(Presenter[Shell]):
                 self._look(change.id)
         if self._state.locked:
             return
+        if change.kind == "reading" and change.id is not None:
+            self._expect(change.id)
         if change.error is not None:
             self._tell(News("error", error=change.error))
         if change.kind == "inbox" and change.id is not None:
             self._answered(change.id)
-        self._changed = self._changed or change.kind != "reading"
+        self._changed = self._changed or change.kind not in ("reading", "picture")
 
     def deleted(self, deletion: Deletion) -> None:
         """A run or radiograph was deleted: leave it, and offer to bring it back."""
@@ -215,11 +217,22 @@ class ShellPresenter(Presenter[Shell]):
     def _look(self, id: UUID) -> None:
         """Fetch a radiograph that changed, and say what is new about it."""
 
-        def work() -> tuple[Film, list[UUID]]:
-            store = self._station.store
-            return store.film(id), [row.id for row in store.runs(under_way=True, limit=2)]
+        self._do(lambda: self._film_and_runs(id), lambda found: self._arrived(*found), lambda _: None)
 
-        self._do(work, lambda found: self._arrived(*found), lambda _: None)
+    def _film_and_runs(self, id: UUID) -> tuple[Film, list[UUID]]:
+        store = self._station.store
+        return store.film(id), [row.id for row in store.runs(under_way=True, limit=2)]
+
+    def _expect(self, id: UUID) -> None:
+        """A film's first reading begins: show it already, to who waits for it and where only one run can be meant."""
+
+        def done(found: tuple[Film, list[UUID]]) -> None:
+            film, under_way = found
+            run = film.run or (under_way[0] if len(under_way) == 1 else None)
+            if film.waiting_to_be_read and run is not None and self._may_show(run, under_way):
+                self._set(stack=(*self._here(run), Place(Screen.RESULT, film.id)))
+
+        self._do(lambda: self._film_and_runs(id), done, lambda _: None)
 
     def _arrived(self, film: Film, under_way: list[UUID]) -> None:
         if film.waiting_to_be_read or film.made_at is None or film.made_at < self._since:
@@ -233,7 +246,7 @@ class ShellPresenter(Presenter[Shell]):
             return
         if film.run is None:
             self._tell(News("waiting", film=film, place=Place(Screen.ASSIGN, film.id)))
-        elif self._may_show(film, under_way):
+        elif self._may_show(film.run, under_way):
             self._set(stack=(*self._here(film.run), place))
         else:
             self._tell(News("result", film=film, place=place))
@@ -248,12 +261,12 @@ class ShellPresenter(Presenter[Shell]):
 
         self._do(lambda: self._station.store.run(run).row.news, done, lambda _: None)
 
-    def _may_show(self, film: Film, under_way: list[UUID]) -> bool:
-        """Whether the user waits for just this: he is in that run, or at home with no other run under way."""
+    def _may_show(self, run: UUID, under_way: list[UUID]) -> bool:
+        """Whether the user waits for a film of this run: he is in it, or at home with no other run under way."""
         place = self._state.place
-        if self._typing() or place.screen in FORMS:
+        if self._state.locked or self._typing() or place.screen in FORMS:
             return False
-        return place == Place(Screen.RUN, film.run) or (place == HOME and under_way == [film.run])
+        return place == Place(Screen.RUN, run) or (place == HOME and under_way == [run])
 
     def _here(self, run: UUID | None) -> tuple[Place, ...]:
         """The stack with the run at its end, so that back from the result leads there."""

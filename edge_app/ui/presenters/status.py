@@ -120,7 +120,7 @@ class SettingsPresenter(Presenter[Settings]):
         if self._state.busy:
             return
         if new != again:
-            self._set(wrong=(("again", mistake("The two PINs differ.")),), error=None)
+            self._set(wrong=(("again", mistake("The two differ.")),), error=None)
             return
         self._set(wrong=(), error=None)
         self._change(lambda: self._station.change_pin(old, new), "pin")

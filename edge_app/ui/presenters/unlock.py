@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 LEAST_DIGITS: Final = 6
 MOST_DIGITS: Final = 12
+LEAST_LETTERS: Final = 10
+MOST_LETTERS: Final = 200
+"""Of a PIN, and of a passphrase (:func:`edge_app.store.keys.check_pin`)."""
 
 PIN_CODES: Final = frozenset({"pin_wrong", "pin_wait", "pin_too_short", "pin_too_simple", "pin_differs"})
 """Errors that are answered by typing again; any other is trouble with the store."""
@@ -36,28 +39,32 @@ class Unlock:
 
     Attributes:
         step: what is asked for.
-        digits: how many were typed.
+        digits: how many digits or letters were typed.
+        passphrase: a passphrase is typed, not a PIN.
         busy: the PIN is being checked.
         error: what was wrong with it.
         tries: wrong tries in a row, as far as known here.
         wait_until: on the monotonic clock in seconds; no try is taken before.
         trouble: why the store does not open; shown on a page of its own.
         backups: what it can be restored from, newest first.
+        lost_key: the records were made with a key that was destroyed, so that nobody can read them.
     """
 
     step: Step
     digits: int = 0
+    passphrase: bool = False
     busy: bool = False
     error: FirstRayError | None = None
     tries: int = 0
     wait_until: float = 0.0
     trouble: FirstRayError | None = None
     backups: tuple[Backup, ...] = ()
+    lost_key: bool = False
 
     @property
     def ready(self) -> bool:
-        """Enough digits to try."""
-        return self.digits >= LEAST_DIGITS and not self.busy
+        """Enough was typed to try."""
+        return self.digits >= (LEAST_LETTERS if self.passphrase else LEAST_DIGITS) and not self.busy
 
 
 class UnlockPresenter(Presenter[Unlock]):
@@ -95,6 +102,19 @@ class UnlockPresenter(Presenter[Unlock]):
         self._pin += digit
         self._set(digits=len(self._pin), error=None)
 
+    def write(self, text: str) -> None:
+        """The passphrase as far as it is typed; ignored while one is checked."""
+        if not self._state.busy and text != self._pin:
+            self._pin = text
+            self._set(digits=len(text), error=None if text else self._state.error)
+
+    def use_passphrase(self, passphrase: bool) -> None:
+        """Have a passphrase typed, or a PIN; what was typed so far is dropped. Stays so until it is called again."""
+        if not self._state.busy and passphrase != self._state.passphrase:
+            self._pin = self._first = ""
+            step = Step.ENTER if self._state.step is Step.ENTER else Step.CHOOSE
+            self._set(passphrase=passphrase, step=step, digits=0, error=None)
+
     def erase(self) -> None:
         """Take the last digit back."""
         if not self._state.busy:
@@ -122,8 +142,8 @@ class UnlockPresenter(Presenter[Unlock]):
         if self._pin:
             self._try(self._station.unlock)
 
-    def restore(self, backup: Backup) -> None:
-        """Put a backup in the place of the damaged store, and open it with the PIN typed before."""
+    def restore(self, backup: Backup | None) -> None:
+        """Put a backup (None: empty records) in the place of the damaged store; the PIN typed before opens it."""
         pin = self._pin
 
         def work() -> None:
@@ -144,12 +164,25 @@ class UnlockPresenter(Presenter[Unlock]):
 
     def _right(self) -> None:
         self._pin = self._first = ""
-        self._set(step=Step.ENTER, digits=0, busy=False, error=None, tries=0, wait_until=0.0, trouble=None, backups=())
+        self._set(
+            step=Step.ENTER,
+            digits=0,
+            busy=False,
+            error=None,
+            tries=0,
+            wait_until=0.0,
+            trouble=None,
+            backups=(),
+            lost_key=False,
+        )
         self._opened()
 
     def _wrong(self, error: FirstRayError) -> None:
         if error.code not in PIN_CODES:
-            self._set(busy=False, trouble=error)
+            lost_key = self._state.lost_key or (self._state.step is Step.REPEAT and error.code == "store_damaged")
+            self._set(busy=False, trouble=error, lost_key=lost_key)
+            if lost_key:
+                return
             self._do(lambda: tuple(self._station.backups()), lambda found: self._set(backups=found))
             return
         again = Step.ENTER if self._state.step is Step.ENTER else Step.CHOOSE

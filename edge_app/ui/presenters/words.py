@@ -10,6 +10,7 @@ from edge_app.reading import ERRORS
 from edge_app.store.views import Delivery, Film, RunRow
 from edge_app.sync import problems
 from edge_app.ui.i18n import Translator
+from edge_app.ui.theme import KIND_MARK
 from edge_app.ui.wording import Notice, percent, state_word
 from shared.errors import FirstRayError
 from shared.hospital import ConfirmedReading, Presence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from edge_app.sync import LinkState
 
 DOT: Final = "  ·  "
+NO_BREAK: Final = "\u00a0"
 
 
 def joined(parts: Iterable[str]) -> str:
@@ -173,7 +175,7 @@ def vital_figures(fields: VitalSignsFields, tr: Translator) -> list[tuple[str, s
 
 def vitals_line(fields: VitalSignsFields, tr: Translator) -> str:
     """One set of vital signs in a line."""
-    return joined(f"{name} {value}" for name, value in vital_figures(fields, tr))
+    return joined(f"{name}{NO_BREAK}{value}" for name, value in vital_figures(fields, tr))
 
 
 def _or_dash(value: int | None) -> str:
@@ -211,8 +213,10 @@ def film_delivery(film: Film) -> Delivery:
 
 def film_line(film: Film, tr: Translator, reading: bool = False) -> tuple[str, str]:
     """What was read from a radiograph in a line, and the kind of status that is."""
-    if reading or film.waiting_to_be_read:
+    if reading:
         return tr("Reading…"), "plain"
+    if film.waiting_to_be_read:
+        return tr("Not read yet"), "plain"
     if film.diagnosis is None:
         return tr("Could not be read"), "urgent"
     if film.diagnosis.refused:
@@ -227,12 +231,17 @@ def film_line(film: Film, tr: Translator, reading: bool = False) -> tuple[str, s
     return (texts or [tr("Not assessed")])[0], "plain"
 
 
+def marked(line: str, kind: str) -> str:
+    """A line with the mark of its kind before it, where it asks for attention."""
+    return f"{KIND_MARK[kind]} {line}" if kind in ("warning", "urgent") else line
+
+
 def run_line(row: RunRow, tr: Translator) -> tuple[str, str]:
     """What a run's radiographs show in a line, and the kind of status that is."""
     if row.urgent:
         return tr("Urgent: {findings}", findings=findings(row.urgent, tr)), "urgent"
     if row.unread:
-        return tr("Reading…"), "plain"
+        return tr("Not read yet"), "plain"
     if not row.radiographs:
         return tr("No image yet"), ""
     if row.latest is None:

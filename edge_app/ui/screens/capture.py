@@ -25,6 +25,7 @@ class CaptureView(View):
     """What waits, and every way an image can come in."""
 
     presenter: CapturePresenter
+    columns_from = 760
 
     def __init__(self, presenter: CapturePresenter, **kwargs: object) -> None:
         super().__init__(presenter, **kwargs)

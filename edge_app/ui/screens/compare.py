@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from kivy.lang import Builder
+from kivy.metrics import dp
 from kivy.properties import StringProperty
 from kivy.uix.widget import Widget
 
@@ -18,6 +19,8 @@ from edge_app.ui.presenters import pictures, words
 from edge_app.ui.presenters.compare import Compare, ComparePresenter, Side
 from edge_app.ui.screens.parts import Column, View, row, running_app, text
 
+LOW = 440
+"""Height in density-independent pixels below which the images leave room for one line of words only."""
 WIDGETS = (viewer,)
 """Modules whose widget classes ``compare.kv`` names."""
 
@@ -47,7 +50,7 @@ class CompareView(View):
                 shown.show(side.picture)
             film = side.film
             shown.boxes = pictures.shapes(film.diagnosis, tr) if film and side.picture is not None else ()
-            self.show(self.ids[f"{place}_words"], film, partial(self._words, film, tr))
+            self.show(self.ids[f"{place}_words"], (film, self.height < dp(LOW)), partial(self._words, film, tr))
         self.left_title, self.right_title = (self._moment(side, tr) for side in state.sides)
         self.ids.linked.selected = state.linked
         if state.linked != self._linked:
@@ -100,7 +103,7 @@ class CompareView(View):
             )
             for one in wording.ranked_rows(film.diagnosis, tr)
         ]
-        return lines
+        return lines[:1] if self.height < dp(LOW) else lines
 
 
 Builder.load_file(str(Path(__file__).with_name("compare.kv")))

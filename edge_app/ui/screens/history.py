@@ -27,6 +27,8 @@ from shared.findings import KEYS
 
 CRAMPED = 420
 """Height in density-independent pixels below which the filters make room while one types."""
+GAP = 8
+"""Between two rows, in density-independent pixels."""
 NEAR_END = 0.25
 """Share of the list's height from the end at which the next page is read."""
 
@@ -47,6 +49,8 @@ class HistoryView(View):
     def __init__(self, presenter: HistoryPresenter, **kwargs: object) -> None:
         super().__init__(presenter, **kwargs)
         self.title = self.tr("History")
+        self._shown: tuple[RunRow, ...] = ()
+        self._asked: tuple[object, ...] = ("", None, None, None)
         self.ids.rows.bind(scroll_y=self._scrolled)
         self.ids.search.bind(focused=lambda *_: Clock.schedule_once(lambda _: self.refresh(), 0.1))
 
@@ -57,9 +61,12 @@ class HistoryView(View):
         cramped = self.ids.search.focused and self.height < dp(CRAMPED)
         chips = (state.span, state.first, state.last, state.finding, cramped)
         self.show(self.ids.spans, chips, lambda: [] if cramped else self._chips(state, tr))
-        rows = [self._row(run, number, tr) for number, run in enumerate(state.rows)]
-        if rows != self.ids.rows.data:
-            self.ids.rows.data = rows
+        asked = (state.text, state.first, state.last, state.finding)
+        if state.rows is not self._shown:
+            self._show_rows(state.rows, tr)
+            if asked != self._asked:
+                self._asked = asked
+                self.ids.rows.scroll_y = 1
         nothing = not state.rows and not state.loading
         self.empty = "" if not nothing else tr("Nothing found") if state.filtered else tr("No runs yet")
         self.empty_more = tr("Clear the filter to see all runs.") if nothing and state.filtered else ""
@@ -89,6 +96,24 @@ class HistoryView(View):
             buttons.append(button(tr("Deleted"), "history.deletions", self.to_deletions, **shape))
         return buttons
 
+    def _show_rows(self, rows: tuple[RunRow, ...], tr: Translator) -> None:
+        """Put the runs into the list; of a page that follows only its own are written, not those before it."""
+        known = self.ids.rows.data
+        same = 0
+        while same < min(len(known), len(rows), len(self._shown)) and rows[same] is self._shown[same]:
+            same += 1
+        added = [self._row(run, number, tr) for number, run in enumerate(rows[same:], same)]
+        self._keep_place(len(known), len(rows))
+        self._shown = rows
+        self.ids.rows.data = known[:same] + added
+
+    def _keep_place(self, before: int, after: int) -> None:
+        """Longer or shorter, the list stays where it is: ScrollView would keep the share of the way to the end."""
+        view = self.ids.rows
+        hidden = [max(count * dp(theme.ROW_HEIGHT + GAP) - dp(GAP) - view.height, 0.0) for count in (before, after)]
+        above = (1 - view.scroll_y) * hidden[0]
+        view.scroll_y = 1 - min(above / hidden[1], 1) if hidden[1] else 1
+
     def _scrolled(self, _: Widget, at: float) -> None:
         view = self.ids.rows
         hidden = max(view.children[0].height - view.height, 0) if view.children else 0
@@ -97,14 +122,16 @@ class HistoryView(View):
 
     def _row(self, run: RunRow, number: int, tr: Translator) -> dict[str, object]:
         line, kind = words.run_line(run, tr)
-        delivered, _ = words.delivery(run.delivery, tr)
+        delivered, end_kind = words.delivery(run.delivery, tr)
         return {
             "name": f"history.run.{number}",
             "title": words.joined([words.who(run.who, tr), words.age(run.who, tr)]),
-            "detail": words.joined([words.moment(run.encounter.started_at), line]),
+            "detail": words.joined([words.marked(line, kind), words.moment(run.encounter.started_at)]),
             "end": delivered,
             "end_detail": tr("Images: {n}", n=run.radiographs),
             "kind": kind,
+            "detail_kind": kind,
+            "end_kind": end_kind,
             "data": run.id,
             "chosen": lambda id: running_app().shell.go(Place(Screen.RUN, id)),
             "delete": partial(self._delete, run.id),
@@ -184,7 +211,7 @@ class HistoryView(View):
         tr = self.tr
         running_app().ask(
             tr("Delete this run?"),
-            tr("The patient's data and all its images go, here and at the hospital. You can undo it for 10 minutes."),
+            tr("Patient data and all images go, at the hospital too once reached. You can undo it for 10 minutes."),
             tr("Delete run"),
             lambda: self.presenter.delete(run),
             destructive=True,
@@ -210,7 +237,9 @@ class DeletionsView(View):
             return [
                 EmptyState(title=tr("Nothing to undo"), message=tr("What was deleted can be undone for 10 minutes."))
             ]
-        widgets: list[Widget] = [aside(tr("After that it is gone for good, at the hospital too."))]
+        widgets: list[Widget] = [
+            aside(tr("After that it is gone for good here, and at the hospital once it is reached."))
+        ]
         for number, deletion in enumerate(state.deletions):
             left = max(0, int((deletion.due_at - datetime.now(UTC)).total_seconds() // 60))
             what = tr("A run with its images") if deletion.kind == "run" else tr("An image")

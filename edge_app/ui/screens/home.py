@@ -6,6 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from kivy.lang import Builder
+from kivy.metrics import dp
 from kivy.properties import StringProperty
 from kivy.uix.widget import Widget
 
@@ -15,40 +16,47 @@ from edge_app.ui.presenters import words
 from edge_app.ui.presenters.places import Place, Screen
 from edge_app.ui.presenters.runs import AGES, Begin, BeginPresenter, Known, KnownPresenter, Runs, RunsPresenter
 from edge_app.ui.screens.parts import Strip, View, action, aside, button, row, running_app, section, text
-from edge_app.ui.widgets import Chip, EmptyState
+from edge_app.ui.widgets import EmptyState, Segment
 from shared.records import Sex
+
+AGE_WIDTH = 74
 
 
 def run_row(run: RunRow, tr: Translator, name: str) -> Widget:
     """A run as a line of a list, leading to it."""
     line, kind = words.run_line(run, tr)
-    delivered, _ = words.delivery(run.delivery, tr)
-    right = tr("ER has seen it") if run.acknowledged else delivered
+    right, right_kind = (tr("ER has seen it"), "good") if run.acknowledged else words.delivery(run.delivery, tr)
     if run.news:
-        right = tr("News from the ER")
+        right, right_kind = tr("News from the ER"), "warning"
     began = words.clock(run.encounter.started_at)
     return row(
         name,
         lambda: running_app().shell.go(Place(Screen.RUN, run.id)),
         title=words.joined([words.who(run.who, tr), words.age(run.who, tr)]),
-        detail=words.joined([began, line, run.encounter.chief_complaint or ""]).replace("\n", " "),
+        detail=words.joined([words.marked(line, kind), began, run.encounter.chief_complaint or ""]).replace("\n", " "),
         end=right,
         end_detail="" if run.encounter.ended_at else tr("Under way"),
-        kind="warning" if run.news else kind,
+        kind=kind,
+        detail_kind=kind,
+        end_kind=right_kind,
     )
 
 
 def film_row(film: Film, tr: Translator, name: str, place: Place, *, reading: bool = False) -> Widget:
     """A radiograph as a line of a list, leading to ``place``."""
     line, kind = words.film_line(film, tr, reading)
-    delivered, _ = words.delivery(words.film_delivery(film), tr)
+    right, right_kind = words.delivery(words.film_delivery(film), tr)
+    if film.reading:
+        right, right_kind = tr("Confirmed reading"), "good"
     return row(
         name,
         lambda: running_app().shell.go(place),
-        title=line,
+        title=words.marked(line, kind),
         detail=words.joined([words.clock(film.received_at), film.station or _source(film, tr)]),
-        end=tr("Confirmed reading") if film.reading else delivered,
+        end=right,
         kind=kind,
+        end_kind=right_kind,
+        wraps=True,
     )
 
 
@@ -67,7 +75,8 @@ class HomeView(View):
         tr = self.tr
         self.title = tr("Patients") if state.by_patient else tr("Runs")
         self.ids.choice.value = "patients" if state.by_patient else "runs"
-        self.show(self.ids.waiting, (len(state.waiting),), lambda: self._waiting(state, tr))
+        asked = (len(state.waiting), state.not_receiving, state.not_reading)
+        self.show(self.ids.waiting, asked, lambda: [*self._waiting(state, tr), *self._blocked(state, tr)])
         content = (state.loading, state.text, state.by_patient, state.under_way, state.past, state.patients)
         self.show(self.ids.rows, content, lambda: self._patients(state) if state.by_patient else self._runs(state))
 
@@ -98,6 +107,19 @@ class HomeView(View):
         place = Place(Screen.ASSIGN, first) if one else Place(Screen.CAPTURE)
         strip.bind(on_tap=lambda _: running_app().shell.go(place))
         return [strip]
+
+    def _blocked(self, state: Runs, tr: Translator) -> list[Widget]:
+        """What keeps images from coming or from being read, with the way to why."""
+        strips: list[Widget] = []
+        for error, name, message, screen in (
+            (state.not_receiving, "runs.not_receiving", tr("The X-ray device cannot send"), Screen.CAPTURE),
+            (state.not_reading, "runs.not_reading", tr("Images cannot be read"), Screen.STATUS),
+        ):
+            if error is not None:
+                strip = Strip(name=name, message=message, action=tr("Why?"))
+                strip.bind(on_tap=lambda _, screen=screen: running_app().go_tab(screen))
+                strips.append(strip)
+        return strips
 
     def _runs(self, state: Runs) -> list[Widget]:
         tr = self.tr
@@ -152,8 +174,7 @@ class BeginView(View):
     def refresh(self) -> None:
         """Show the presenter's state."""
         state: Begin = self.presenter.state
-        tr = self.tr
-        self.show(self.ids.ages, state.age, lambda: [self._age(age, state.age, tr) for age in AGES])
+        self.show(self.ids.ages, state.age, lambda: [self._age(age, state.age) for age in AGES])
 
     def begin(self, sex: str) -> None:
         """Open the run."""
@@ -165,10 +186,11 @@ class BeginView(View):
         app.shell.tab(Screen.RUNS)
         app.list_patients()
 
-    def _age(self, age: int, chosen: int | None, tr: Translator) -> Widget:
-        chip = Chip(text=tr("about {years}", years=age), name=f"begin.age.{age}", selected=age == chosen)
-        chip.bind(on_release=lambda touched: self.presenter.choose_age(None if touched.selected else age))
-        return chip
+    def _age(self, age: int, chosen: int | None) -> Widget:
+        known = age == chosen
+        segment = Segment(text=str(age), name=f"begin.age.{age}", selected=known, size_hint_x=None, width=dp(AGE_WIDTH))
+        segment.bind(on_release=lambda _: self.presenter.choose_age(None if known else age))
+        return segment
 
 
 class KnownView(View):

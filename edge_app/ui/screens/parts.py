@@ -40,6 +40,8 @@ class View(BoxLayout):
 
     columns_from = 560
     """Width in density-independent pixels from which two columns have room."""
+    foot = 0
+    """Height in density-independent pixels of buttons at the lower edge, which no message may cover."""
     title = StringProperty()
     wide = BooleanProperty(True)
     """Whether two columns have room beside each other."""

@@ -13,6 +13,7 @@ from kivy.properties import StringProperty
 from kivy.uix.widget import Widget
 
 from edge_app.store.views import Run
+from edge_app.ui import theme
 from edge_app.ui.field import Field
 from edge_app.ui.i18n import Translator
 from edge_app.ui.presenters import forms, words
@@ -27,6 +28,7 @@ class PatientView(View):
     """Everything about the patient and the run that can be typed; each field is saved when it is left."""
 
     presenter: RunPresenter
+    foot = theme.TARGET + 16
     saved = StringProperty()
 
     def __init__(self, presenter: RunPresenter, **kwargs: object) -> None:
@@ -151,6 +153,7 @@ class VitalsView(View):
     """One set of vital signs on the number pad, and the sets before."""
 
     presenter: RunPresenter
+    foot = theme.TARGET + 16
 
     def __init__(self, presenter: RunPresenter, **kwargs: object) -> None:
         super().__init__(presenter, **kwargs)

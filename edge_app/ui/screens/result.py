@@ -29,6 +29,7 @@ from edge_app.ui.screens.parts import (
     text,
 )
 from edge_app.ui.widgets import Chip, Doubt, LegendItem, NoticeCard, RankedCard
+from edge_app.ui.wording import Notice
 from shared.diagnosis import Diagnosis
 
 MORE_SECONDS = 0.25
@@ -119,13 +120,13 @@ class ResultView(View):
             widgets.append(button(tr("Show the latest reading"), "result.latest", lambda: self.presenter.choose(None)))
         if state.reading:
             widgets.append(text(tr("Reading the radiograph…"), bold=True, large=True))
-        return [*widgets, *self._reading(state, tr)]
+        return [*widgets, *self._hospital(state, tr), *self._reading(state, tr)]
 
     def _more(self, state: ResultState, tr: Translator) -> list[Widget]:
         """What lies below the findings."""
         if state.film is None:
             return []
-        parts = (self._hospital, self._next, self._explained, self._about, self._further)
+        parts = (self._next, self._explained, self._about, self._further)
         return [widget for part in parts for widget in part(state, tr)]
 
     def _complete_it(self) -> None:
@@ -135,18 +136,26 @@ class ResultView(View):
     def _reading(self, state: ResultState, tr: Translator) -> list[Widget]:
         shown = state.shown
         if shown is None:
-            return []
+            return [] if state.reading else self._unread(tr)
         if shown.result is None:
             said = words.reading_error(shown.error or "", tr)
             return [
                 NoticeCard([said], heading=tr("Could not be read"), accent=theme.URGENT, large=True),
                 aside(tr("Code: {code}", code=shown.error)),
-                aside(tr("The image is kept and is sent to the hospital all the same.")),
+                aside(tr("The image is kept, and goes to the hospital as soon as it is reached.")),
                 button(tr("Try to read it again"), "result.again", self.presenter.read_again),
             ]
         if shown.result.refused:
             return self._refusal(state, shown.result, tr)
         return self._result(state, shown.result, tr)
+
+    def _unread(self, tr: Translator) -> list[Widget]:
+        """It waits, and nothing reads it: the models are missing, or the outcome could not be stored."""
+        said = Notice(tr("This image has not been read."), tr("See under Status why, then try again."))
+        return [
+            NoticeCard([said], heading=tr("Not read yet"), accent=theme.WARNING, large=True),
+            button(tr("Try to read it again"), "result.again", self.presenter.read_again),
+        ]
 
     def _result(self, state: ResultState, diagnosis: Diagnosis, tr: Translator) -> list[Widget]:
         widgets = self._corrected(diagnosis, tr)
@@ -191,7 +200,9 @@ class ResultView(View):
         widgets: list[Widget] = [NoticeCard([said], heading=tr("Not read"), accent=theme.WARNING, large=True)]
         widgets += self._corrected(diagnosis, tr)
         widgets.append(aside(tr("Code: {code}", code=problem.code)))
-        widgets.append(aside(tr("Nothing was assessed. The image is sent to the hospital all the same.")))
+        widgets.append(
+            aside(tr("Nothing was assessed. The image goes to the hospital all the same, as soon as it is reached."))
+        )
         if state.reading or state.chosen is not None:
             return widgets
         if offer := wording.correction_offer(diagnosis, tr):
@@ -205,23 +216,18 @@ class ResultView(View):
         return [notice(note, tr("Not as received"))] if note else []
 
     def _hospital(self, state: ResultState, tr: Translator) -> list[Widget]:
-        film = state.film
-        if film is None or (film.reading is None and film.server is None):
+        """A physician's reading before what the models say, and what the hospital's models say differently."""
+        film, widgets = state.film, []
+        if film is None:
             return []
-        widgets: list[Widget] = [section(tr("The hospital says"))]
         if film.reading is not None:
+            lines = [Notice("", line) for line in words.confirmed(film.reading, tr)]
             by = tr("Confirmed reading by {name}, {time}", name=film.reading.by, time=words.clock(film.reading.at))
-            widgets.append(text(by, colour=theme.GOOD))
-            widgets += [text(line, bold=True, large=True) for line in words.confirmed(film.reading, tr)]
+            widgets.append(NoticeCard(lines, heading=by, accent=theme.GOOD))
         if film.server is not None:
-            widgets.append(text(tr("Read again there at full precision; it differs from this device:")))
-            result = film.server.result
-            widgets += [
-                text(f"{one.name}  {one.percent}  {one.state_word}", bold=True)
-                for one in wording.ranked_rows(result, tr)
-            ]
-            if result.urgent:
-                widgets.append(text(tr("Urgent: {findings}", findings=words.findings(result.urgent, tr)), bold=True))
+            accent = theme.URGENT if film.server.result.urgent else theme.WARNING
+            said = wording.second_reading(film.server.result, tr)
+            widgets.append(NoticeCard(said, heading=tr("The hospital's models read it differently"), accent=accent))
         return widgets
 
     def _about(self, state: ResultState, tr: Translator) -> list[Widget]:
@@ -277,7 +283,7 @@ class ResultView(View):
         tr = self.tr
         running_app().ask(
             tr("Delete this image?"),
-            tr("The image and its readings go, here and at the hospital. You can undo it for 10 minutes."),
+            tr("The image and its readings go, at the hospital too once reached. You can undo it for 10 minutes."),
             tr("Delete image"),
             self.presenter.delete,
             destructive=True,

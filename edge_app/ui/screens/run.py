@@ -7,8 +7,8 @@ from pathlib import Path
 from kivy.lang import Builder
 from kivy.uix.widget import Widget
 
-from edge_app.store.views import Run
-from edge_app.ui import theme
+from edge_app.store.views import Film, Run
+from edge_app.ui import theme, wording
 from edge_app.ui.i18n import Translator
 from edge_app.ui.presenters import words
 from edge_app.ui.presenters.places import Place, Screen
@@ -44,9 +44,15 @@ class RunView(View):
             return
         self.title = words.joined([words.who(run.patient.fields, tr), words.age(run.patient.fields, tr)])
         self.show(
-            self.ids.films, (run.films, run.row.encounter.ended_at, state.reading), lambda: self._films(state, tr)
+            self.ids.films,
+            (run.films, run.row.encounter.ended_at, state.reading, state.receiving),
+            lambda: self._films(state, tr),
         )
-        self.show(self.ids.er, (run.messages, run.acknowledgements, run.films), lambda: self._er(run, tr))
+        heard = (run.messages, run.acknowledgements, run.films)
+        answered = bool(run.messages or any(film.reading or film.server for film in run.films))
+        first, last = (self.ids.news, self.ids.er) if answered else (self.ids.er, self.ids.news)
+        self.show(first, heard, lambda: self._er(run, tr))
+        self.show(last, None, list)
         self.show(self.ids.vitals, run.vital_signs, lambda: self._vitals(run, tr))
         self.show(self.ids.patient, (run.patient, run.row.encounter), lambda: self._patient(run, tr))
         self.show(self.ids.delivery, (run.row, run.films), lambda: self._delivery(run, tr))
@@ -75,7 +81,9 @@ class RunView(View):
                 widgets.append(button(tr("Compare two images"), "run.compare", lambda: running_app().shell.go(place)))
         elif run.row.encounter.ended_at is None:
             widgets.append(text(tr("Waiting for an image."), bold=True, large=True))
-            widgets.append(aside(tr("Send it from the X-ray device: it comes here by itself and is read at once.")))
+            way = tr("Send it from the X-ray device: it comes here by itself and is read at once.")
+            blocked = tr("The X-ray device cannot send now (see Images). Pick a file.")
+            widgets.append(aside(way if state.receiving else blocked))
         else:
             widgets.append(aside(tr("This run has no image.")))
         pick = action if not run.films and run.row.encounter.ended_at is None else button
@@ -101,10 +109,25 @@ class RunView(View):
                 widgets.append(aside(tr("Confirmed reading by {name}", name=film.reading.by)))
                 widgets += [text(line, bold=True) for line in words.confirmed(film.reading, tr)]
             if film.server is not None:
-                widgets.append(text(tr("The hospital's models read an image differently: open it.")))
+                widgets += self._second_reading(film, tr)
         if len(widgets) == 1:
             widgets.append(aside(tr("Nobody there has looked yet, as far as this device knows.")))
         return widgets
+
+    def _second_reading(self, film: Film, tr: Translator) -> list[Widget]:
+        """That the hospital's models disagree, what is urgent, and the way to the image."""
+        result = film.server.result if film.server else None
+        heading = text(tr("The hospital's models read an image differently."))
+        urgent = wording.urgent_banner(result, tr) if result and not result.refused else None
+        alarm = (
+            [text(f"{theme.KIND_MARK['urgent']} {urgent.message}", colour=theme.URGENT, bold=True)] if urgent else []
+        )
+        place = Place(Screen.RESULT, film.id)
+        return [
+            heading,
+            *alarm,
+            button(tr("Compare the readings"), "run.second", lambda: running_app().shell.go(place)),
+        ]
 
     def _vitals(self, run: Run, tr: Translator) -> list[Widget]:
         widgets: list[Widget] = [section(tr("Vital signs"))]
@@ -180,7 +203,7 @@ class RunView(View):
         tr = self.tr
         running_app().ask(
             tr("Delete this run?"),
-            tr("The patient's data and all its images go, here and at the hospital. You can undo it for 10 minutes."),
+            tr("Patient data and all images go, at the hospital too once reached. You can undo it for 10 minutes."),
             tr("Delete run"),
             self.presenter.delete,
             destructive=True,

@@ -7,10 +7,12 @@ from pathlib import Path
 from kivy.lang import Builder
 from kivy.properties import BooleanProperty, StringProperty
 
+from edge_app.ui.editing import Kind
 from edge_app.ui.i18n import LANGUAGES
 from edge_app.ui.presenters import words
 from edge_app.ui.presenters.places import Place, Screen
 from edge_app.ui.presenters.status import Settings, SettingsPresenter
+from edge_app.ui.presenters.unlock import MOST_DIGITS, MOST_LETTERS
 from edge_app.ui.screens.parts import View, running_app
 
 LOCK_MINUTES = ("2", "5", "10", "20", "60")
@@ -32,7 +34,7 @@ class SettingsView(View):
         self.ids.language.options = list(LANGUAGES.items())
         self.ids.language.value = app.tr.language
         self.ids.theme.value = app.preferences.theme
-        self.ids.lock.options = [(n, self.tr("{n} min", n=n)) for n in LOCK_MINUTES]
+        self.ids.lock.options = [(n, n) for n in LOCK_MINUTES]
         self.ids.lock.value = str(app.preferences.lock_minutes)
         self._loaded = False
 
@@ -80,15 +82,18 @@ class SettingsView(View):
 
 
 class PinView(View):
-    """Asks for the PIN in use and twice for a new one."""
+    """Asks for the PIN or passphrase in use and twice for a new one."""
 
     presenter: SettingsPresenter
     complaint = StringProperty()
     busy = BooleanProperty(False)
+    old_kind = StringProperty(Kind.PIN.value)
 
     def __init__(self, presenter: SettingsPresenter, **kwargs: object) -> None:
         super().__init__(presenter, **kwargs)
         self.title = self.tr("Change PIN")
+        self.old_kind = (Kind.HIDDEN if running_app().unlock.state.passphrase else Kind.PIN).value
+        self.ids.kind.value = self.old_kind
         self.ids.old.next_field, self.ids.new.next_field = self.ids.new, self.ids.again
 
     def refresh(self) -> None:
@@ -99,6 +104,12 @@ class PinView(View):
         said = words.error(state.error, self.tr) if state.error else None
         self.complaint = f"{said.message} {said.action}" if said else ""
         self.busy = state.busy
+        if state.done == "pin":
+            running_app().unlock.use_passphrase(self.ids.kind.value == Kind.HIDDEN)
+
+    def most(self, kind: str) -> int:
+        """Most characters of a PIN or passphrase."""
+        return MOST_LETTERS if kind == Kind.HIDDEN else MOST_DIGITS
 
     def save(self) -> None:
         """Change it."""

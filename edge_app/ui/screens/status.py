@@ -15,7 +15,7 @@ from edge_app.ui.presenters.places import Place, Screen
 from edge_app.ui.presenters.status import StatusPresenter, StatusState
 from edge_app.ui.screens.capture import receiver_lines
 from edge_app.ui.screens.home import run_row
-from edge_app.ui.screens.parts import View, action, aside, button, notice, running_app, section, text
+from edge_app.ui.screens.parts import View, aside, button, notice, running_app, section, text
 from edge_app.ui.widgets import Meter
 from shared.errors import FirstRayError
 
@@ -31,6 +31,7 @@ class StatusView(View):
     """The device and its hospital."""
 
     presenter: StatusPresenter
+    columns_from = 760
 
     def __init__(self, presenter: StatusPresenter, **kwargs: object) -> None:
         super().__init__(presenter, **kwargs)
@@ -188,7 +189,7 @@ class StatusView(View):
         return [section(tr("Device")), *[text(line) for line in lines]]
 
     def _support(self, state: StatusState, tr: Translator) -> list[Widget]:
-        widgets: list[Widget] = [action(tr("Settings"), "status.settings", self._to_settings)]
+        widgets: list[Widget] = [button(tr("Settings"), "status.settings", self._to_settings)]
         widgets.append(section(tr("For support")))
         widgets.append(aside(tr("A file without patient data: versions, counts, states, log.")))
         widgets.append(button(tr("Export diagnostics"), "status.export", self._export))

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from kivy.clock import Clock
 from kivy.lang import Builder
+from kivy.metrics import dp
 from kivy.properties import BooleanProperty, NumericProperty, StringProperty
 from kivy.uix.boxlayout import BoxLayout
 from kivy.uix.widget import Widget
 
 from edge_app.store.views import Backup
-from edge_app.ui import theme
+from edge_app.ui import keyboard, theme
+from edge_app.ui.field import blur
+from edge_app.ui.i18n import Translator
 from edge_app.ui.presenters import words
-from edge_app.ui.presenters.unlock import LEAST_DIGITS, MOST_DIGITS, Step, Unlock, UnlockPresenter
-from edge_app.ui.screens.parts import View, action, aside, button, notice, running_app, section, text
+from edge_app.ui.presenters.unlock import (
+    LEAST_DIGITS,
+    LEAST_LETTERS,
+    MOST_DIGITS,
+    Step,
+    Unlock,
+    UnlockPresenter,
+)
+from edge_app.ui.screens.parts import View, aside, button, danger, notice, running_app, text
+from edge_app.ui.widgets import ActionTouch, Touch
+from edge_app.ui.wording import Notice
 
 RESTORABLE = frozenset({"store_damaged", "store_missing"})
+CRAMPED = 640
+"""Height of the window, in density-independent pixels, below which the keyboard leaves room for the passphrase only."""
+WIDGETS = (keyboard,)
+"""Modules whose widget classes ``unlock.kv`` names."""
 
 
 class PinDots(Widget):
@@ -60,6 +76,8 @@ class UnlockView(View):
     digits = NumericProperty(0)
     busy = BooleanProperty(False)
     ready = BooleanProperty(False)
+    passphrase = BooleanProperty(False)
+    cramped = BooleanProperty(False)
     troubled = BooleanProperty(False)
 
     presenter: UnlockPresenter
@@ -68,6 +86,9 @@ class UnlockView(View):
         super().__init__(presenter, **kwargs)
         self._ticking = Clock.schedule_interval(lambda _: self.refresh(), 0.5)
         self.most = MOST_DIGITS
+        self.ids.keyboard.bind(field=lambda *_: self._leave_room())
+        self.bind(size=lambda *_: self._leave_room())
+        self.ids.words.bind(on_done=lambda _: self._entered())
 
     def stop(self) -> None:
         """The screen is gone."""
@@ -85,57 +106,116 @@ class UnlockView(View):
         state: Unlock = self.presenter.state
         tr = self.tr
         wait = self.presenter.seconds_left()
-        headings = {
-            Step.CHOOSE: (tr("Choose a PIN"), tr("6 to 12 digits. It locks the patients' data on this device.")),
-            Step.REPEAT: (tr("Type it again"), tr("Remember it well: without it the data cannot be read.")),
-            Step.ENTER: (tr("Enter the PIN"), ""),
-        }
-        self.heading, self.hint = headings[state.step]
-        self.complaint = ""
-        if wait:
-            self.complaint = tr("Too many wrong PINs. Next try in {time}.", time=f"{wait // 60}:{wait % 60:02d}")
-        elif state.error:
-            said = words.error(state.error, tr)
-            self.complaint = f"{said.message} {said.action}"
-            if state.tries > 1:
-                self.complaint += " " + tr("Wrong tries: {n}.", n=state.tries)
-        elif running_app().shell.state.revoked:
-            said = words.revoked(tr)
-            self.complaint = f"{said.message} {said.action}"
+        self.heading, self.hint = self._asked(state, tr)
+        self.complaint = self._complaint(state, wait, tr)
+        self.passphrase = state.passphrase and state.trouble is None
+        if not state.digits and self.ids.words.text:
+            self.ids.words.text = ""
         self.digits, self.busy, self.ready = state.digits, state.busy, state.ready and not wait
         arrived = running_app().shell.state.arrived
         self.arrived = tr("New images: {n}. Unlock to see them.", n=arrived) if arrived else ""
         self.troubled = state.trouble is not None
-        trouble = (state.trouble, state.backups, state.busy)
-        self.show(self.ids.trouble, trouble, lambda: self._trouble(state))
+        wiped = running_app().shell.state.revoked and state.step is not Step.ENTER
+        self.troubled = self.troubled or wiped
+        trouble = (state.trouble, state.backups, state.busy, wiped)
+        self.show(self.ids.trouble, trouble, lambda: self._wiped() if wiped else self._trouble(state))
+
+    def use_passphrase(self, passphrase: bool) -> None:
+        """A tap on the button that changes over."""
+        self.presenter.use_passphrase(passphrase)
+        if passphrase:
+            Clock.schedule_once(lambda _: self.ids.words.focus(), 0.1)
+        else:
+            blur()
+
+    def _entered(self) -> bool:
+        """The enter key; the keyboard stays for the next try."""
+        self.presenter.submit()
+        return True
+
+    def _leave_room(self) -> None:
+        """On a low window the keyboard takes the place of everything but the passphrase."""
+        self.cramped = self.ids.keyboard.field is not None and self.height < dp(CRAMPED)
+
+    def _asked(self, state: Unlock, tr: Translator) -> tuple[str, str]:
+        """What to type, and a hint."""
+        if state.step is Step.REPEAT:
+            return tr("Type it again"), tr("Remember it well: without it the data cannot be read.")
+        if state.step is Step.ENTER:
+            return (tr("Enter the passphrase") if state.passphrase else tr("Enter the PIN")), ""
+        if state.passphrase:
+            least = tr(
+                "At least {n} letters, digits or signs. It locks the patients' data on this device.", n=LEAST_LETTERS
+            )
+            return tr("Choose a passphrase"), least
+        return tr("Choose a PIN"), tr("6 to 12 digits. It locks the patients' data on this device.")
+
+    def _complaint(self, state: Unlock, wait: int, tr: Translator) -> str:
+        if wait:
+            return tr("Too many wrong tries. Next try in {time}.", time=f"{wait // 60}:{wait % 60:02d}")
+        if state.error:
+            said = words.error(state.error, tr)
+            if state.passphrase:
+                said = {
+                    "pin_wrong": Notice(tr("This passphrase is wrong."), tr("Try again.")),
+                    "pin_differs": Notice(tr("The two passphrases differ."), tr("Choose one again.")),
+                }.get(state.error.code, said)
+            tries = tr("Wrong tries: {n}.", n=state.tries) if state.tries > 1 else ""
+            return " ".join(part for part in (said.message, said.action, tries) if part)
+        if running_app().shell.state.revoked:
+            said = words.revoked(tr)
+            return f"{said.message} {said.action}"
+        return ""
+
+    def _wiped(self) -> list[Widget]:
+        """The hospital had the key destroyed; the program that held it cannot go on."""
+        tr = self.tr
+        said = Notice(
+            tr("The hospital no longer trusts this device and had its records destroyed: nobody can read them."),
+            tr("Ask the hospital's IT to enrol this device again."),
+        )
+        return [
+            notice(said, tr("This device was wiped"), theme.URGENT, large=True),
+            button(tr("Close FirstRay"), "unlock.close", running_app().stop, ActionTouch),
+        ]
 
     def _trouble(self, state: Unlock) -> list[Widget]:
         if state.trouble is None:
             return []
         tr, error = self.tr, state.trouble
-        widgets = [notice(words.error(error, tr), tr("The records cannot be opened"), theme.URGENT, large=True)]
+        said = words.error(error, tr)
+        if state.lost_key:
+            said = Notice(tr("They were made with a key that no longer exists."), tr("Begin with empty records."))
+        widgets = [notice(said, tr("The records cannot be opened"), theme.URGENT, large=True)]
         widgets.append(aside(tr("Code: {code}", code=error.code)))
         if state.busy:
             return [*widgets, text(tr("Working…"), bold=True)]
-        widgets.append(action(tr("Try again"), "unlock.retry", self.presenter.retry))
-        if error.code in RESTORABLE and state.backups:
-            widgets.append(section(tr("Restore a backup")))
-            widgets.append(aside(tr("Images that came in after it are found again.")))
-            for number, backup in enumerate(state.backups):
-                label = tr("Backup of {time} ({size})", time=words.moment(backup.made_at), size=words.size(backup.size))
-                widgets.append(button(label, f"unlock.restore.{number}", self._restoring(backup)))
+        if error.code not in RESTORABLE:
+            return [*widgets, button(tr("Try again"), "unlock.retry", self.presenter.retry)]
+        for number, backup in enumerate(state.backups):
+            made = words.moment(backup.made_at)
+            label = tr("Restore the backup of {time} ({size})", time=made, size=words.size(backup.size))
+            kind = Touch if number else ActionTouch
+            widgets.append(button(label, f"unlock.restore.{number}", partial(self._restore, backup), kind))
+        if state.backups:
+            widgets.append(aside(tr("Images that came in after it are found again; what was typed after it is not.")))
+        widgets.append(button(tr("Try again"), "unlock.retry", self.presenter.retry))
+        if not state.backups:
+            widgets.append(danger(tr("Begin with empty records"), "unlock.empty", partial(self._restore, None)))
         return widgets
 
-    def _restoring(self, backup: Backup) -> Callable[[], None]:
-        return lambda: self._restore(backup)
-
-    def _restore(self, backup: Backup) -> None:
+    def _restore(self, backup: Backup | None) -> None:
         tr = self.tr
+        if backup is None:
+            lost = tr("All that was typed is lost here.")
+        else:
+            lost = tr("What was typed since {time} is lost here.", time=words.moment(backup.made_at))
         running_app().ask(
-            tr("Restore this backup?"),
-            tr("The damaged records are put aside and the backup takes their place."),
-            tr("Restore"),
+            tr("Restore this backup?") if backup else tr("Begin with empty records?"),
+            f"{lost} {tr('The damaged records are put aside.')}",
+            tr("Restore") if backup else tr("Begin"),
             lambda: self.presenter.restore(backup),
+            destructive=backup is None,
         )
 
 

@@ -124,3 +124,11 @@ def test_lines_hold_the_whole_text_in_order_and_fit(text: str, width: int) -> No
     assert all(gap in ("", " ", "\n", " \n") for gap in gaps)
     assert text[: lines[0][0]] == ""
     assert text[lines[-1][1] :] in ("", " ")
+
+
+def test_a_passphrase_takes_any_letters_and_shows_them_only_when_asked() -> None:
+    editor = Editor(Kind.HIDDEN, 12)
+    editor.type("ㅎㅏㄴ a1!")
+    assert (editor.text, editor.shown) == ("한 a1!", "●" * 5)
+    editor.revealed = True
+    assert editor.shown == "한 a1!"

@@ -133,6 +133,23 @@ def test_an_urgent_finding_is_called_out_with_what_to_do() -> None:
     assert wording.urgent_banner(diagnosis(urgent=()), EN) is None
 
 
+def test_the_second_reading_says_what_is_urgent_first_and_why_there_is_none() -> None:
+    (alarm, first, *_) = wording.second_reading(diagnosis(urgent=("Pneumothorax",)), EN)
+    assert alarm.action == "Urgent: Pneumothorax. Check the patient and tell the ER now."
+    assert first.action == f"{EN.finding(diagnosis().top3[0].finding)} " + first.action.split(" ", 1)[1]
+    assert len(wording.second_reading(diagnosis(urgent=()), EN)) == 3
+    verdict = Verdict(problems=(problem("not_a_chest_radiograph"),), scores={})
+    refused = diagnosis().model_copy(update={"probabilities": {}, "top3": (), "verdict": verdict})
+    plain, why = wording.second_reading(refused, EN)
+    assert plain.message == "They did not read it."
+    assert "chest radiograph" in why.message
+
+
+def test_a_line_is_marked_only_where_it_asks_for_attention() -> None:
+    assert words.marked("Urgent: Edema", "urgent") == "■ Urgent: Edema"
+    assert words.marked("Lung mass 77%", "plain") == "Lung mass 77%"
+
+
 def test_an_image_without_boxes_is_not_called_normal() -> None:
     assert "does not mean that the image is normal" in wording.box_note(diagnosis(boxes=()), EN)
     assert "정상이라는 뜻은 아닙니다" in wording.box_note(diagnosis(boxes=()), KO)
@@ -275,7 +292,7 @@ def test_an_unread_run_is_never_said_to_be_without_finding() -> None:
     )
     assert words.run_line(row, EN) == ("Not read: image quality", "warning")
     assert words.run_line(replace(row, latest=None), EN) == ("Could not be read", "warning")
-    assert words.run_line(replace(row, unread=1), EN)[0] == "Reading…"
+    assert words.run_line(replace(row, unread=1), EN)[0] == "Not read yet"
     assert words.run_line(replace(row, urgent=("Pneumothorax",)), EN) == ("Urgent: Pneumothorax", "urgent")
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import numpy as np
 from PIL import Image
 
-from edge_app.capture.dicom import DicomSettings
+from edge_app.capture.dicom import DicomSettings, ReceiverStatus
 from edge_app.health import Health
 from edge_app.reading import Screened, screened_picture
 from edge_app.station import Change, ModelStatus, Status
@@ -49,6 +49,7 @@ class FakeStation:
     dicom: DicomSettings = field(default_factory=DicomSettings)
     hot_folder: Path | None = None
     originals: int = 0
+    early: dict[UUID, tuple[Screened, Correction | None]] = field(default_factory=dict)
 
     def _try(self, what: str, pin: str) -> None:
         self.pins.append((what, pin))
@@ -62,8 +63,8 @@ class FakeStation:
     def unlock(self, pin: str) -> None:
         self._try("unlock", pin)
 
-    def restore(self, pin: str, backup: Backup) -> None:
-        self._try(f"restore {backup.name}", pin)
+    def restore(self, pin: str, backup: Backup | None) -> None:
+        self._try(f"restore {backup.name if backup else 'nothing'}", pin)
 
     def backups(self) -> tuple[Backup, ...]:
         return self.saved
@@ -90,17 +91,20 @@ class FakeStation:
     def picture(self, film: UUID, diagnosis: UUID | None = None) -> Screened:
         return screened_picture(self.store.picture(film, diagnosis))
 
+    def picture_being_read(self, film: UUID) -> tuple[Screened, Correction | None] | None:
+        return self.early.get(film)
+
     def pixels(self, film: UUID) -> Screened:
         self.originals += 1
         return Screened(np.full((160, 120), 2000, np.uint16), 1000.0, 3000.0)
 
     def status(self) -> Status:
         return Status(
-            receiver=None,
+            receiver=ReceiverStatus(listening=self.receiver_error is None, error=self.receiver_error),
             dicom=self.dicom,
             addresses=("192.0.2.7",),
             hot_folder=self.hot_folder,
-            models=ModelStatus(ready=True, release="r1", precision="int8", runtime="litert"),
+            models=ModelStatus(ready=True, release="r1", precision="int8", runtime="litert", error=self.models_error),
             link=None,
             standing=self.store.standing(),
             room=self.store.room(),

@@ -6,6 +6,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from edge_app.reading import Screened
 from edge_app.store.views import Deletion
 from edge_app.ui.i18n import Translator
 from edge_app.ui.presenters.pictures import HIGH, LOW
@@ -165,3 +166,39 @@ def test_other_images_of_the_patient_are_offered_for_comparing(rig: Rig, count: 
     result = page(rig, rig.film(run))
     rig.wait(lambda: result.state.row)
     assert {film.id for film in result.state.others} == others
+
+
+def test_the_picture_is_there_while_the_image_is_still_read_and_stays_when_it_is(rig: Rig) -> None:
+    film = receive(rig.store)
+    early = Screened(np.full((80, 60), 130, np.uint8), 0.0, 255.0)
+    rig.station.early[film] = (early, None)
+    made = page(rig, film)
+    made.look_early()
+    rig.wait(lambda: made.state.picture)
+    shown = made.state.picture
+    assert made.state.diagnosis is None
+    rig.store.add_reading(film, diagnosis=diagnosis(), error=None, picture=picture(130))
+    rig.wait(lambda: made.state.diagnosis)
+    rig.settle()
+    assert made.state.picture is shown
+
+
+def test_an_image_read_another_way_than_its_early_picture_is_drawn_anew(rig: Rig) -> None:
+    film = receive(rig.store)
+    rig.station.early[film] = (Screened(np.full((80, 60), 130, np.uint8), 0.0, 255.0), None)
+    made = page(rig, film)
+    made.look_early()
+    rig.wait(lambda: made.state.picture)
+    shown = made.state.picture
+    turned = diagnosis().model_copy(update={"correction": Correction(quarter_turns=2)})
+    rig.store.add_reading(film, diagnosis=turned, error=None, picture=picture(130))
+    rig.wait(lambda: made.state.picture is not shown and made.state.picture)
+    assert made.state.picture is not None
+    assert "quarter_turns=2" in made.state.picture.subject
+
+
+def test_without_a_reading_under_way_there_is_no_early_picture(rig: Rig) -> None:
+    made = page(rig, receive(rig.store))
+    made.look_early()
+    rig.settle()
+    assert made.state.picture is None

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from edge_app.ui.presenters.runs import BeginPresenter, KnownPresenter, RunsPresenter
+from shared.errors import FirstRayError
 from shared.records import Sex
 from tests.unit.edge_app.presenters.rig import Rig
 from tests.unit.edge_app.store.samples import receive
@@ -63,3 +64,26 @@ def test_a_known_patient_gets_another_run(rig: Rig) -> None:
     rig.wait(lambda: len(known.state.runs) == 2)
     assert [run.row.id for run in known.state.runs] == [begun[0], first], "latest first"
     assert rig.store.patient(patient).runs == 2
+
+
+def test_a_nameless_patients_runs_are_all_there(rig: Rig) -> None:
+    first = rig.store.start_run(who={"sex": Sex.MALE})
+    patient = rig.store.run(first).patient.id
+    second = rig.store.start_run(patient)
+    rig.store.end_run(first)
+    rig.store.start_run(who={"sex": Sex.MALE})
+    known = rig.watch(KnownPresenter(rig.desk, rig.station, patient, lambda _: None))
+    rig.wait(lambda: known.state.patient)
+    assert [run.row.id for run in known.state.runs] == [second, first]
+
+
+def test_home_says_why_no_image_can_come_or_be_read(rig: Rig) -> None:
+    home = rig.watch(RunsPresenter(rig.desk, rig.station))
+    rig.wait(lambda: not home.state.loading)
+    assert (home.state.not_receiving, home.state.not_reading) == (None, None)
+    rig.station.receiver_error = FirstRayError("dicom_port_in_use", "", "")
+    rig.station.models_error = FirstRayError("release_missing", "", "")
+    home.reload()
+    rig.wait(lambda: home.state.not_receiving is not None)
+    assert home.state.not_receiving.code == "dicom_port_in_use"
+    assert home.state.not_reading.code == "release_missing"

@@ -10,7 +10,7 @@ from edge_app.ui.presenters.places import HOME, Place, Screen
 from edge_app.ui.presenters.shell import News, ShellPresenter
 from shared.errors import FirstRayError
 from tests.unit.edge_app.presenters.rig import Rig
-from tests.unit.edge_app.store.samples import receive
+from tests.unit.edge_app.store.samples import diagnosis, receive
 
 
 class Frame:
@@ -200,3 +200,33 @@ def test_an_image_that_is_not_read_yet_is_no_result(frame: Frame, rig: Rig) -> N
     rig.settle()
     assert frame.place == HOME
     assert frame.news == []
+
+
+def test_who_waits_for_an_image_sees_it_while_it_is_read(frame: Frame, rig: Rig) -> None:
+    run = rig.store.start_run()
+    film = receive(rig.store)
+    frame.shell.go(Place(Screen.RUN, run))
+    frame.shell.changed(Change("reading", film))
+    frame.wait(lambda: frame.place == Place(Screen.RESULT, film))
+    frame.shell.back()
+    assert frame.place == Place(Screen.RUN, run)
+
+
+def test_an_image_that_may_belong_to_two_runs_is_not_shown_before_it_is_read(frame: Frame, rig: Rig) -> None:
+    run = rig.store.start_run()
+    rig.store.start_run()
+    frame.shell.go(Place(Screen.RUN, run))
+    frame.shell.changed(Change("reading", receive(rig.store)))
+    rig.settle()
+    assert frame.place == Place(Screen.RUN, run)
+
+
+def test_a_second_reading_does_not_take_the_screen(frame: Frame, rig: Rig) -> None:
+    run = rig.store.start_run()
+    film = receive(rig.store)
+    rig.store.add_reading(film, diagnosis=diagnosis(), error=None, radiograph={"encounter": run})
+    rig.settle()
+    frame.shell.go(Place(Screen.RUN, run))
+    frame.shell.changed(Change("reading", film))
+    rig.settle()
+    assert frame.place == Place(Screen.RUN, run)

@@ -142,3 +142,48 @@ def test_reset_asks_for_a_pin_according_to_the_device(lock: Lock, rig: Rig) -> N
     rig.station.is_new = True
     lock.presenter.reset()
     assert (lock.presenter.state.step, lock.presenter.state.digits) == (Step.CHOOSE, 0)
+
+
+def test_a_passphrase_takes_the_place_of_the_pin_until_it_is_changed_back(lock: Lock, rig: Rig) -> None:
+    lock.type("27")
+    lock.presenter.use_passphrase(True)
+    assert lock.presenter.state.digits == 0, "what was typed as a PIN is dropped"
+    lock.presenter.write("nine sign")
+    assert not lock.presenter.state.ready
+    lock.presenter.write("nine signs and more")
+    assert lock.presenter.state.ready
+    lock.presenter.submit()
+    rig.wait(lambda: lock.opened)
+    assert rig.station.pins == [("unlock", "nine signs and more")]
+    lock.presenter.reset()
+    assert lock.presenter.state.passphrase, "the next time it is asked for again"
+    lock.presenter.use_passphrase(False)
+    lock.submit("271828")
+    assert lock.opened == 2
+
+
+def test_a_new_device_asks_twice_for_a_passphrase(rig: Rig) -> None:
+    rig.station.is_new = True
+    lock = Lock(rig)
+    lock.presenter.use_passphrase(True)
+    for step in (Step.CHOOSE, Step.REPEAT):
+        assert lock.presenter.state.step is step
+        lock.presenter.write("correct horse")
+        lock.presenter.submit()
+    rig.wait(lambda: lock.opened)
+    assert rig.station.pins == [("set_up", "correct horse")]
+
+
+def test_records_of_a_key_that_is_gone_are_not_offered_again(rig: Rig) -> None:
+    rig.station.is_new = True
+    rig.station.saved = (Backup("b1.db", datetime.now(UTC), 9, "daily"),)
+    rig.station.answers = [StoreError("store_damaged")]
+    lock = Lock(rig)
+    lock.submit("271828")
+    lock.submit("271828")
+    rig.settle()
+    assert (lock.presenter.state.lost_key, lock.presenter.state.backups) == (True, ())
+    lock.presenter.restore(None)
+    rig.wait(lambda: lock.opened)
+    assert rig.station.pins[1] == ("restore nothing", "271828")
+    assert not lock.presenter.state.lost_key

@@ -259,3 +259,14 @@ def test_a_closed_store_does_nothing_more(folder: Path) -> None:
     again = open_store(folder)
     assert (again.runs(), again.waiting_films()) == ([], [])
     again.close()
+
+
+def test_runs_of_one_patient_are_listed_whatever_the_name(store: Store) -> None:
+    first = store.start_run()
+    patient = store.run(first).patient.id
+    second = store.start_run(patient)
+    store.start_run()
+    assert [row.id for row in store.runs(patient=patient)] == [second, first]
+    store.end_run(second)
+    assert [row.id for row in store.runs(patient=patient, under_way=True)] == [first]
+    assert store.runs(patient=new_id()) == []
