@@ -102,8 +102,10 @@ def available(name: str) -> bool:
 
 
 def has_gpu() -> bool:
-    """Whether ONNX Runtime can use a GPU here."""
-    if not available("onnx"):
+    """Whether ONNX Runtime can use a GPU here; does not load it where its build has no CUDA provider."""
+    spec = importlib.util.find_spec("onnxruntime")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    if not any(path for folder in folders for path in (Path(folder) / "capi").glob("*onnxruntime_providers_cuda*")):
         return False
     return "CUDAExecutionProvider" in _onnx_module().get_available_providers()
 

@@ -38,7 +38,7 @@ STARTING = 0.3
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("storescu") is None, reason="storescu not installed (Debian: dcmtk)"),
-    pytest.mark.timeout(60 + 20 * KILLS),
+    pytest.mark.timeout(240 + 40 * KILLS),
 ]
 
 
@@ -70,7 +70,7 @@ class Device:
     def run_in_peace(self, done: Callable[[], bool]) -> None:
         """Run it, undisturbed, until the hospital has all."""
         process = self.start()
-        end = time.monotonic() + 120
+        end = time.monotonic() + 120 + len(self.seen)
         while not done():
             assert process.poll() is None
             assert time.monotonic() < end, "the hospital waits in vain"

@@ -58,6 +58,11 @@ class CompareView(View):
             left, right = self.ids.left, self.ids.right
             left.link(right) if state.linked else left.unlink(right)
 
+    def release(self) -> None:
+        """Let go of both radiographs' textures."""
+        for side in (self.ids.left, self.ids.right):
+            side.show(None)
+
     def name_of_state(self) -> str:
         """For the window's title."""
         return self.tr("compare")

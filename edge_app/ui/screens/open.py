@@ -73,10 +73,13 @@ class Opened:
 
     def forget_view(self) -> None:
         """It is made anew, for another language or other colours."""
+        if self._view is not None:
+            self._view.release()
         self._view = None
 
     def close(self) -> None:
         """The user is gone from here."""
+        self.forget_view()
         if self.place.screen is not Screen.CAPTURE:
             self.presenter.close()
 

@@ -64,6 +64,9 @@ class View(BoxLayout):
         """Show the presenter's state."""
         raise NotImplementedError
 
+    def release(self) -> None:
+        """The screen is gone for good: let go of what is large, without waiting for the garbage collector."""
+
     def name_of_state(self) -> str:
         """The state in words for the window's title; without patient data."""
         return self.title

@@ -78,6 +78,10 @@ class ResultView(View):
             Clock.schedule_once(lambda _: self._complete_it(), MORE_SECONDS)
         self.presenter.seen()
 
+    def release(self) -> None:
+        """Let go of the radiograph's textures."""
+        self.ids.viewer.show(None)
+
     def name_of_state(self) -> str:
         """For the window's title: what was found, never whose it is."""
         state: ResultState = self.presenter.state

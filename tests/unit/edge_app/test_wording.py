@@ -136,9 +136,9 @@ def test_an_urgent_finding_is_called_out_with_what_to_do() -> None:
 def test_the_second_reading_says_what_is_urgent_first_and_why_there_is_none() -> None:
     (alarm, first, *_) = wording.second_reading(diagnosis(urgent=("Pneumothorax",)), EN)
     assert alarm.action == "Urgent: Pneumothorax. Check the patient and tell the ER now."
-    assert first.action == f"{EN.finding(diagnosis().top3[0].finding)} " + first.action.split(" ", 1)[1]
+    assert first.action == "Pneumothorax 87%, Suspected"
     assert len(wording.second_reading(diagnosis(urgent=()), EN)) == 3
-    verdict = Verdict(problems=(problem("not_a_chest_radiograph"),), scores={})
+    verdict = Verdict(problems=(problem("not_a_chest_radiograph", Severity.REFUSE),), scores={})
     refused = diagnosis().model_copy(update={"probabilities": {}, "top3": (), "verdict": verdict})
     plain, why = wording.second_reading(refused, EN)
     assert plain.message == "They did not read it."

@@ -49,6 +49,8 @@ class FakeStation:
     dicom: DicomSettings = field(default_factory=DicomSettings)
     hot_folder: Path | None = None
     originals: int = 0
+    receiver_error: FirstRayError | None = None
+    models_error: FirstRayError | None = None
     early: dict[UUID, tuple[Screened, Correction | None]] = field(default_factory=dict)
 
     def _try(self, what: str, pin: str) -> None:
