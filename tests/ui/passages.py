@@ -23,6 +23,11 @@ def plan(shift: Shift) -> Step:
         yield from passage(shift)
 
 
+def stay() -> None:
+    """What is said at the foot of the screen does not go by itself."""
+    app()._teller._toast._timer.cancel()
+
+
 def estimated_age(_: Shift) -> Step:
     """The age tapped before 'Man' is in the run; a second tap takes it back."""
     yield from tap("runs.new")
@@ -57,6 +62,7 @@ def undone_elsewhere(shift: Shift) -> Step:
     yield lambda: app()._frame.shown.presenter.state.run is not None
     app()._frame.shown.presenter.delete()
     yield lambda: seen("Deleted.")
+    stay()
     app().shell.go(Place(Screen.DELETIONS))
     yield from tap("deletions.undo.0")
     yield lambda: seen("Deleted.") is None
@@ -69,6 +75,7 @@ def answered(shift: Shift) -> Step:
     said = ErMessage(encounter=shift.ids["doubtful"], by="Dr. Han", text="Come to room 3.", at=datetime.now(UTC))
     shift.hear(said)
     yield lambda: seen("The emergency room has answered.")
+    stay()
     app().shell.go(Place(Screen.RUN, shift.ids["doubtful"]))
     yield lambda: seen("Come to room 3.")
     yield lambda: seen("The emergency room has answered.") is None

@@ -5,6 +5,7 @@ import os
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from edge_app.ui.hangul import LATIN_KEYS, keys_of
 from shared.overlay import grey8
 from shared.radiograph import load_radiograph
 from tests.ui.screen import Pixels, Screen, mask, wait_until
+from tests.ui.tablet import LOOKED
 
 Entry = dict[str, Any]
 
@@ -52,8 +54,11 @@ class Kit(Screen):
         return found[-1] if found else None
 
     def touch(self, wanted: str, kind: str = "") -> None:
-        """Tap the middle of a widget once it is there."""
-        left, top, right, bottom = wait_until(lambda: self.seen(wanted, kind), wanted)["rect"]
+        """Tap the middle of a widget once it is there and stands still: a tap on what still scrolls only stops it."""
+        rect = None
+        while rect != (rect := wait_until(lambda: self.seen(wanted, kind), wanted)["rect"]):
+            time.sleep(LOOKED)
+        left, top, right, bottom = rect
         self.tap((left + right) / 2, (top + bottom) / 2)
 
     def wait_for(self, name: str, text: str) -> None:
