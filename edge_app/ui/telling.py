@@ -40,7 +40,7 @@ class Teller:
         """The user is somewhere: what leads there need not be offered any more, and other buttons must stay free."""
         if self._toast is not None:
             self._toast.lift = lift
-        if self._said is not None and self._said.place is not None and False:
+        if self._said is not None and self._said.place is not None and self._said.place in stack:
             self._end()
 
     def deletion_changed(self, deletion: UUID | None) -> None:
