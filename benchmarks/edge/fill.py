@@ -15,6 +15,7 @@ from edge_app.capture.intake import Arrival, Source
 from edge_app.reading import FilmReader, screened_picture
 from edge_app.store.keys import KeyRing
 from edge_app.store.store import Store
+from shared.calibration import State
 from shared.diagnosis import Diagnosis
 from shared.findings import KEYS
 
@@ -74,7 +75,7 @@ def fill(folder: Path, studies: int, sample: bytes, progress: Callable[[str], No
 
 def _varied(diagnosis: Diagnosis, chance: random.Random) -> Diagnosis:
     likely = set(chance.sample(KEYS, 2))
-    states = {key: "likely" if key in likely else "unlikely" for key in KEYS}
+    states = {key: State.LIKELY if key in likely else State.UNLIKELY for key in KEYS}
     return diagnosis.model_copy(update={"states": {**diagnosis.states, **states}})
 
 
