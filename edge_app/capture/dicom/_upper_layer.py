@@ -104,7 +104,8 @@ class CarefulLayer(DULServiceProvider):
             LOG.warning("connection closed: %s while handling a PDU", type(error).__name__)
         finally:
             if self.assoc.requestor.primitive is None:  # the association's thread would wait on for an A-ASSOCIATE-RQ
-                self.to_user_queue.put(None)  # type: ignore[arg-type]
+                waiting: Any = self.to_user_queue  # pynetdicom ends the wait on None, which its types leave out
+                waiting.put(None)
 
 
 class ReceivingAssociation(Association):
