@@ -178,7 +178,7 @@ def screened_picture(picture: bytes) -> Screened:
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
     shrunk = image.copy()
-    shrunk.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=2.0)
+    shrunk.thumbnail((side, side), Image.Resampling.BILINEAR, reducing_gap=1.0)
     return shrunk
 
 

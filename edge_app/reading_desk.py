@@ -112,6 +112,7 @@ class ReadingDesk:
         self._store: Store | None = None
         self._waiting: OrderedDict[Request, None] = OrderedDict()
         self._now: UUID | None = None
+        self._storing: UUID | None = None
         self._recent: OrderedDict[tuple[UUID, str], Radiograph] = OrderedDict()
         self._picture: tuple[UUID, Screened, Correction | None] | None = None
         self._changed = threading.Condition()
@@ -143,6 +144,11 @@ class ReadingDesk:
         """Whether a film is being read or waits for it."""
         with self._changed:
             return self._now == film or any(request.film == film for request in self._waiting)
+
+    def storing(self, film: UUID) -> bool:
+        """Whether the outcome of a film is being stored."""
+        with self._changed:
+            return self._storing == film
 
     @property
     def queued(self) -> int:
@@ -219,14 +225,14 @@ class ReadingDesk:
                 drawn=lambda screened: self._show(film.id, screened, correction or None),
             )
             with self._changed:
-                self._now = None  # who hears of the outcome shall not find it still being read
+                self._now, self._storing = None, film.id  # who hears of the outcome finds it no longer being read
             self._store_reading(store, request, reading)
         except FirstRayError as error:
             return error
         finally:
             self._tries.end()
             with self._changed:
-                self._picture = None
+                self._picture = self._storing = None
         return None
 
     def _show(self, film: UUID, screened: Screened, correction: Correction | None) -> None:

@@ -30,7 +30,7 @@ from edge_app.reading import FilmReader, Screened, screened, screened_picture
 from edge_app.reading_desk import ReadingDesk, Request
 from edge_app.store.keys import KeyRing, MasterKey
 from edge_app.store.store import Store
-from edge_app.store.views import Backup, Room, Standing
+from edge_app.store.views import Backup, Film, Room, Standing
 from edge_app.store.views import Change as Stored
 from edge_app.sync import LinkState, StaticCredentials, SyncClient
 from shared.correction import Correction
@@ -266,9 +266,9 @@ class Station:
         """Have a film read once more: in spite of the gate's refusal, corrected as the gate offers, or as it came."""
         self._desk.ask(Request(film, overridden, correction, afresh=not overridden and correction is None))
 
-    def is_reading(self, film: UUID) -> bool:
-        """Whether a film is being read or waits for it."""
-        return self._desk.reading(film)
+    def is_reading(self, film: Film) -> bool:
+        """Whether a film is being read or waits for its turn; one that nothing here can read is not."""
+        return self._desk.reading(film.id) or (film.waiting_to_be_read and self._desk.storing(film.id))
 
     def picture_being_read(self, film: UUID) -> tuple[Screened, Correction | None] | None:
         """The display picture of a film whose reading is under way, and how it is corrected; None at any other time."""

@@ -121,6 +121,7 @@ def arrivals(folder: Path, sample: str, films: int) -> None:
         yield lambda: station._desk.models is not None and sender.ready
         times, memory = [], {}
         for number in range(films):
+            app.shell.touched()  # or the screen locks after some minutes
             watch.begin(app.shell.state.place)
             sender.send()
             yield lambda: watch.shown_at(probe.flips) is not None and sender.answer is not None

@@ -109,8 +109,8 @@ class FirstRayApp(App):
         self._chooser: Chooser | None = None
         self._outline: outline.Outline | None = None
         self._last_folder = Path.home()
-        self.desk = Desk(lambda function: Clock.schedule_once(lambda _: function()))
-        self.station = make_station(lambda change: Clock.schedule_once(lambda _: self._changed(change)))
+        self.desk = Desk(lambda function: Clock.schedule_once_free(lambda _: function()))
+        self.station = make_station(lambda change: Clock.schedule_once_free(lambda _: self._changed(change)))
         given = {"language": language, "theme": theme}
         self.preferences: Preferences = self.station.preferences.model_copy(
             update={name: value for name, value in given.items() if value is not None}
@@ -376,18 +376,19 @@ class FirstRayApp(App):
             self.unlock.reset()
         if change.kind == "deletion":
             self._teller.deletion_changed(change.id)
-        self.shell.changed(change)
         opened = self._opened.get(Place(Screen.RESULT, change.id))
-        if opened is not None and isinstance(opened.presenter, ResultPresenter) and not self.shell.state.locked:
-            if change.kind == "picture":
-                opened.presenter.look_early()
-            elif change.kind == "film":
-                opened.presenter.reload()
-        if change.kind != "picture":
+        result = opened.presenter if opened is not None and not self.shell.state.locked else None
+        if isinstance(result, ResultPresenter) and change.kind == "picture":
+            result.look_early()
+        elif result is not None and change.kind == "film":  # the crew waits for this: before anything else is asked
+            self._follow_changes()
+        elif change.kind not in ("picture", "read"):  # the film itself changes when it is read
             self._follow()
+        self.shell.changed(change)
 
-    def _follow_changes(self, _: float) -> None:
+    def _follow_changes(self, *_: object) -> None:
         """Read again what is on screen, a moment after a change: what it leads to is shown first."""
+        self._follow.cancel()
         for place, opened in self._opened.items():
             if place == self.shell.state.place and not self.shell.state.locked:
                 opened.presenter.reload()

@@ -79,6 +79,7 @@ def _configure_kivy(scratch: str) -> None:
     os.environ["KIVY_NO_ARGS"] = "1"
     os.environ["KIVY_NO_CONFIG"] = "1"
     os.environ["KIVY_NO_FILELOG"] = "1"
+    os.environ["KIVY_CLOCK"] = "free_all"  # what a worker has done is taken up at once, not with the next frame
     if os.environ.setdefault("KIVY_LOG_MODE", "PYTHON") == "PYTHON":
         logging.getLogger("kivy").propagate = False
         logging.getLogger("kivy").addHandler(logging.NullHandler())

@@ -61,7 +61,8 @@ class Device:
         """The film once it is read."""
         store = self.station.store
         self.wait(
-            lambda: not store.film(film).waiting_to_be_read and not self.station.is_reading(film), "the film's reading"
+            lambda: not store.film(film).waiting_to_be_read and not self.station.is_reading(store.film(film)),
+            "the film's reading",
         )
         return store.film(film)
 

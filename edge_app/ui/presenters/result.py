@@ -169,14 +169,14 @@ class ResultPresenter(Presenter[ResultState]):
                 return {"film": None, "gone": True}
             raise
         if state.film is None:  # what is looked at first comes first; the rest follows
-            return {"film": film, "gone": False, "reading": self._is_read(film)}
+            return {"film": film, "gone": False, "reading": self._station.is_reading(film)}
         row = store.run(film.run).row if film.run else None
         others = store.films_of_patient(row.patient) if row else []
         return {
             "film": film,
             "row": row,
             "gone": False,
-            "reading": self._is_read(film),
+            "reading": self._station.is_reading(film),
             "earlier": tuple(store.previous_diagnoses(film.id)),
             "others": tuple(other for other in others if other.id != film.id),
         }
@@ -191,9 +191,6 @@ class ResultPresenter(Presenter[ResultState]):
         if film is not None and film.diagnosis_id != before:
             self._set(chosen=None)
         self._show_picture()
-
-    def _is_read(self, film: Film) -> bool:
-        return film.waiting_to_be_read or self._station.is_reading(film.id)
 
     def _show_picture(self) -> None:
         """Draw the picture of the reading that is shown, unless it is there."""

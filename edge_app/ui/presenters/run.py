@@ -149,7 +149,7 @@ class RunPresenter(Presenter[RunState]):
             if error.code == "record_unknown":
                 return {"run": None, "gone": True}
             raise
-        reading = frozenset(film.id for film in run.films if self._station.is_reading(film.id))
+        reading = frozenset(film.id for film in run.films if self._station.is_reading(film))
         receiver = self._station.status().receiver
         receiving = receiver is not None and receiver.error is None
         return {"run": run, "gone": False, "reading": reading, "receiving": receiving}

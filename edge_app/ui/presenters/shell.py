@@ -215,9 +215,9 @@ class ShellPresenter(Presenter[Shell]):
             self._set(arrived=len(self._missed))
 
     def _look(self, id: UUID) -> None:
-        """Fetch a radiograph that changed, and say what is new about it."""
-
-        self._do(lambda: self._film_and_runs(id), lambda found: self._arrived(*found), lambda _: None)
+        """Fetch a radiograph that changed, and say what is new about it, unless the user is looking at it now."""
+        watching = self._state.place == Place(Screen.RESULT, id)
+        self._do(lambda: self._film_and_runs(id), lambda found: self._arrived(*found, watching), lambda _: None)
 
     def _film_and_runs(self, id: UUID) -> tuple[Film, list[UUID]]:
         store = self._station.store
@@ -234,7 +234,7 @@ class ShellPresenter(Presenter[Shell]):
 
         self._do(lambda: self._film_and_runs(id), done, lambda _: None)
 
-    def _arrived(self, film: Film, under_way: list[UUID]) -> None:
+    def _arrived(self, film: Film, under_way: list[UUID], watching: bool) -> None:
         if film.waiting_to_be_read or film.made_at is None or film.made_at < self._since:
             return
         reading = film.diagnosis_id or film.id
@@ -242,7 +242,7 @@ class ShellPresenter(Presenter[Shell]):
             return
         self._announced.add(reading)
         place = Place(Screen.RESULT, film.id)
-        if place == self._state.place or self._state.locked:
+        if watching or place == self._state.place or self._state.locked:
             return
         if film.run is None:
             self._tell(News("waiting", film=film, place=Place(Screen.ASSIGN, film.id)))

@@ -305,3 +305,20 @@ def test_a_run_deleted_while_its_film_is_read_leaves_the_film_to_be_asked_about(
     ((_, error),) = desk.wait(1)
     assert error is None
     assert store.stored[0][1]["radiograph"] == {}
+
+
+def test_a_film_is_not_called_unread_between_its_reading_and_its_record(start: Callable[[Any], Desk]) -> None:
+    item = film()
+    store, seen = FakeStore(item), []
+
+    def add_reading(number: UUID, **fields: Any) -> UUID:
+        seen.append((desk.desk.reading(number), desk.desk.storing(number)))
+        return FakeStore.add_reading(store, number, **fields)
+
+    store.add_reading = add_reading  # type: ignore[method-assign]
+    desk = start(FakeReader())
+    desk.desk.open(store)  # type: ignore[arg-type]
+    desk.desk.start()
+    desk.wait(1)
+    assert seen == [(False, True)]
+    assert not desk.desk.storing(item.id)

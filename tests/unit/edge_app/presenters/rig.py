@@ -17,7 +17,7 @@ from edge_app.health import Health
 from edge_app.reading import Screened, screened_picture
 from edge_app.station import Change, ModelStatus, Status
 from edge_app.store.store import Store
-from edge_app.store.views import Backup
+from edge_app.store.views import Backup, Film
 from edge_app.ui.presenters.desk import Desk, Presenter
 from shared.correction import Correction
 from shared.diagnosis import Diagnosis
@@ -87,8 +87,8 @@ class FakeStation:
         self.asked.append((film, overridden, correction))
         self.being_read.add(film)
 
-    def is_reading(self, film: UUID) -> bool:
-        return film in self.being_read
+    def is_reading(self, film: Film) -> bool:
+        return film.id in self.being_read
 
     def picture(self, film: UUID, diagnosis: UUID | None = None) -> Screened:
         return screened_picture(self.store.picture(film, diagnosis))

@@ -65,11 +65,19 @@ def test_the_original_takes_the_pictures_place_in_the_same_grey_units(rig: Rig) 
 
 def test_an_image_that_is_still_read_says_so_and_then_shows_its_result(rig: Rig) -> None:
     film = receive(rig.store)
+    rig.station.being_read.add(film)
     result = page(rig, film)
     assert result.state.reading
     assert result.state.shown is None
+    rig.station.being_read.clear()
     rig.read(film)
     rig.wait(lambda: result.state.picture)
+    assert not result.state.reading
+
+
+def test_an_image_that_nothing_here_can_read_is_not_said_to_be_read(rig: Rig) -> None:
+    result = page(rig, receive(rig.store))
+    assert result.state.film.waiting_to_be_read
     assert not result.state.reading
 
 

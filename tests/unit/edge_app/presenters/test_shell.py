@@ -230,3 +230,18 @@ def test_a_second_reading_does_not_take_the_screen(frame: Frame, rig: Rig) -> No
     frame.shell.changed(Change("reading", film))
     rig.settle()
     assert frame.place == Place(Screen.RUN, run)
+
+
+def test_who_has_seen_a_result_arrive_and_goes_back_is_left_alone(frame: Frame, rig: Rig) -> None:
+    run = rig.store.start_run()
+    film = receive(rig.store)
+    rig.store.assign(film, run)
+    frame.shell.go(Place(Screen.RUN, run))
+    frame.shell.go(Place(Screen.RESULT, film))
+    rig.settle()
+    rig.store.add_reading(film, diagnosis=diagnosis(), error=None)
+    frame.shell.changed(Change("film", film))
+    frame.shell.back()  # before the shell has looked after it
+    rig.settle()
+    assert frame.place == Place(Screen.RUN, run)
+    assert not [news for news in frame.news if news.kind == "result"]
