@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -17,7 +16,6 @@ import tempfile
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from benchmarks.edge.display import virtual_screen
 from firstray.demo import sample_radiograph
@@ -26,7 +24,6 @@ from tests.fake_hospital import FakeHospital
 from tests.ui.screen import Screen, wait_until
 
 PIN = "271828"
-Entry = dict[str, Any]
 PANEL = 1050
 """A column through the panel beside the image."""
 
@@ -35,57 +32,9 @@ class Walk(Screen):
     """The app on a virtual screen, found by its outline, photographed step by step."""
 
     def __init__(self, display: str, home: Path, out: Path, *arguments: str) -> None:
-        self._outline = home / "outline.json"
         self._out = out
         self._step = 0
-        os.environ["FIRSTRAY_OUTLINE"] = str(self._outline)
         super().__init__(display, home, *arguments)
-
-    def widgets(self) -> list[Entry]:
-        """What the screen shows."""
-        if self.process.poll() is not None:
-            raise RuntimeError(f"the app ended: {self.output()}")
-        return json.loads(self._outline.read_text())["widgets"] if self._outline.exists() else []
-
-    def seen(self, wanted: str) -> Entry | None:
-        """The topmost widget of that name or text."""
-        found = [one for one in self.widgets() if wanted in (one["name"], one["text"])]
-        return found[-1] if found else None
-
-    def says(self, words: str) -> bool:
-        """Whether these words stand somewhere on the screen."""
-        return any(words in one["text"] for one in self.widgets())
-
-    def touch(self, wanted: str) -> None:
-        """Tap a widget once it is there and has stopped moving."""
-        before: Entry | None = None
-
-        def still() -> Entry | None:
-            nonlocal before
-            now = self.seen(wanted)
-            calm = now is not None and before is not None and now["rect"] == before["rect"] and now["enabled"]
-            before = now
-            time.sleep(0.25)
-            return now if calm else None
-
-        left, top, right, bottom = wait_until(still, wanted)["rect"]
-        self.tap((left + right) / 2, (top + bottom) / 2)
-
-    def reveal(self, wanted: str, x: int) -> None:
-        """Scroll what lies at ``x`` until a widget can be seen."""
-
-        def look() -> bool:
-            if self.seen(wanted):
-                return True
-            self._run("xdotool", "mousemove", str(x), "500", "click", "5", "click", "5")
-            time.sleep(0.4)
-            return False
-
-        wait_until(look, wanted)
-
-    def expect(self, words: str) -> None:
-        """Wait for words on the screen."""
-        wait_until(lambda: self.says(words), words)
 
     def photograph(self, name: str) -> None:
         """Keep what is on the screen as the next step."""
@@ -144,22 +93,22 @@ def walk(display: str, home: Path, out: Path) -> None:
 
 def choose_a_pin(app: Walk) -> None:
     """The first start."""
-    wait_until(lambda: app.seen("unlock.digit.1"), "the digits")
+    app.wait_for("unlock.digit.1")
     app.photograph("choose-a-pin")
     app.type_pin(PIN)
     time.sleep(1)
     app.type_pin(PIN)
-    wait_until(lambda: app.seen("runs.new"), "the list of runs")
+    app.wait_for("runs.new")
     app.photograph("home")
 
 
 def a_run_in_two_taps(app: Walk) -> None:
     """New run, unknown patient."""
     app.touch("runs.new")
-    wait_until(lambda: app.seen("begin.unknown"), "the choice")
+    app.wait_for("begin.unknown")
     app.photograph("new-run")
     app.touch("begin.unknown")
-    wait_until(lambda: app.seen("run.edit"), "the run")
+    app.wait_for("run.edit")
     app.photograph("run")
 
 
@@ -183,7 +132,7 @@ def look_at_the_result(app: Walk) -> None:
     app.photograph("window-level")
     app.touch("As read")
     app.touch("windowing")
-    app.reveal("result.box.Nodule", PANEL)
+    app.scroll_to("result.box.Nodule", PANEL, 500)
     app.touch("result.box.Nodule")
     app.photograph("nodule-boxes-off")
     app.touch("result.box.Nodule")
@@ -193,11 +142,11 @@ def fill_in_the_patient(app: Walk) -> None:
     """Details and vital signs, later."""
     app.touch("◀")
     app.touch("run.edit")
-    wait_until(lambda: app.seen("patient.name"), "the form")
+    app.wait_for("patient.name")
     app.touch("patient.name")
     app.photograph("keyboard")
     app.touch("patient.done")
-    wait_until(lambda: app.seen("run.vitals"), "the run")
+    app.wait_for("run.vitals")
     app.touch("run.vitals")
     app.photograph("vital-signs")
     app.touch("◀")
@@ -215,24 +164,24 @@ def the_hospital_is_reached(app: Walk, hospital: FakeHospital) -> None:
         Acknowledgement(encounter=run, by="Dr. Han", at=now),
         ErMessage(encounter=run, by="Dr. Han", text="Resuscitation room 2 is ready.", at=now),
     )
-    wait_until(lambda: app.seen("status.news.0"), "news from the emergency room")
-    app.expect("Nothing waits.")
+    app.wait_for("status.news.0")
+    app.wait_to_read("Nothing waits.")
     app.photograph("status-delivered")
     app.touch("status.news.0")
-    app.expect("Resuscitation room 2")
+    app.wait_to_read("Resuscitation room 2")
     app.photograph("answer-of-the-er")
 
 
 def history(app: Walk) -> None:
     """Find the run, delete it, bring it back."""
     app.touch("nav.history")
-    wait_until(lambda: app.seen("history.run.0"), "a run in the history")
+    app.wait_for("history.run.0")
     app.photograph("history")
     app.touch("history.run.0")
     app.touch("run.delete")
     app.photograph("delete")
     app.touch("Delete run")
-    wait_until(lambda: app.seen("Undo"), "the offer to undo")
+    app.wait_for("Undo")
     app.photograph("undo")
     app.touch("Undo")
     wait_until(lambda: app.seen("history.run.0") or app.seen("runs.under_way.0"), "the run again")

@@ -1,5 +1,6 @@
-"""The real application on a screen, used as a user does: by pixels, the window's title, and taps."""
+"""The real application on a screen, used as a user does: by pixels, its title, and taps on what its outline names."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import time
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,12 @@ SECONDS = 90.0
 POLL = 0.1
 TAP = 0.15
 """Seconds a finger stays down: Kivy takes a shorter touch for the start of a scroll."""
+LOOKED = 0.22
+"""Seconds after which the outline has surely been written anew."""
 
 T = TypeVar("T")
+Entry = dict[str, Any]
+"""A widget of the outline (``edge_app.ui.outline``)."""
 Pixels = npt.NDArray[np.uint8]
 Rectangle = tuple[int, int, int, int]
 
@@ -56,12 +61,14 @@ class Screen:
 
     def __init__(self, display: str, home: Path, *arguments: str | bytes) -> None:
         self.display = display
+        self.home = home
         self.environment = {
             **os.environ,
             "DISPLAY": display,
             "HOME": str(home),
             "XDG_CACHE_HOME": str(home / ".cache"),
             "LIBGL_ALWAYS_SOFTWARE": "1",
+            "FIRSTRAY_OUTLINE": str(home / "outline.json"),
         }
         self.log = (home / ".log").open("w+b")
         command: list[str | bytes] = [sys.executable, *self.COMMAND, *arguments]
@@ -97,6 +104,54 @@ class Screen:
 
         wait_until(look, what)
         return seen[0]
+
+    def outline(self) -> list[Entry]:
+        """The widgets on the screen; none before it is there."""
+        assert self.process.poll() is None, self.output()
+        try:
+            return json.loads((self.home / "outline.json").read_text())["widgets"]
+        except FileNotFoundError:
+            return []
+
+    def seen(self, wanted: str, kind: str = "") -> Entry | None:
+        """The topmost enabled widget with that name, or with that text, of that kind if one is given."""
+        found = [
+            entry
+            for entry in self.outline()
+            if wanted in (entry["name"], entry["text"]) and kind in ("", entry["kind"]) and entry["enabled"]
+        ]
+        return found[-1] if found else None
+
+    def reads(self, part: str) -> bool:
+        """Whether a text on the screen contains ``part``."""
+        return any(part in entry["text"] for entry in self.outline())
+
+    def wait_for(self, wanted: str, kind: str = "") -> Entry:
+        """Wait until a widget of that name or text can be tapped."""
+        found = wait_until(lambda: self.seen(wanted, kind), wanted)
+        assert found is not None
+        return found
+
+    def wait_to_read(self, part: str) -> None:
+        """Wait until a text on the screen contains ``part``."""
+        wait_until(lambda: self.reads(part), part)
+
+    def touch(self, wanted: str, kind: str = "") -> None:
+        """Tap the middle of a widget once it is there and stands still: a tap on what still scrolls only stops it."""
+        rect = None
+        while rect != (rect := self.wait_for(wanted, kind)["rect"]):
+            time.sleep(LOOKED)
+        left, top, right, bottom = rect
+        self.tap((left + right) / 2, (top + bottom) / 2)
+
+    def scroll_to(self, wanted: str, x: float, y: float) -> None:
+        """Scroll down at a place until a widget can be seen."""
+        for _ in range(12):
+            if self.seen(wanted):
+                return
+            self._run("xdotool", "mousemove", str(round(x)), str(round(y)), *(["click", "5"] * 4))
+            time.sleep(0.3)
+        self.wait_for(wanted)
 
     def tap(self, x: float, y: float) -> None:
         """Touch the screen with one finger."""

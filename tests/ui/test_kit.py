@@ -1,14 +1,11 @@
 """The building blocks on a real (virtual) screen, found by the outline and used with taps and keys."""
 
-import json
 import os
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +15,6 @@ from edge_app.ui.hangul import LATIN_KEYS, keys_of
 from shared.overlay import grey8
 from shared.radiograph import load_radiograph
 from tests.ui.screen import Pixels, Screen, mask, wait_until
-from tests.ui.tablet import LOOKED
-
-Entry = dict[str, Any]
 
 
 class Kit(Screen):
@@ -28,40 +22,7 @@ class Kit(Screen):
 
     COMMAND = ("-m", "tests.ui.kit_app")
 
-    def __init__(self, display: str, home: Path, *arguments: str) -> None:
-        self.home = home
-        os.environ["FIRSTRAY_OUTLINE"] = str(home / "outline.json")
-        try:
-            super().__init__(display, home, *arguments)
-        finally:
-            del os.environ["FIRSTRAY_OUTLINE"]
-
-    def outline(self) -> list[Entry]:
-        """The widgets on the screen; none before it is there."""
-        assert self.process.poll() is None, self.output()
-        try:
-            return json.loads((self.home / "outline.json").read_text())["widgets"]
-        except FileNotFoundError:
-            return []
-
-    def seen(self, wanted: str, kind: str = "") -> Entry | None:
-        """The topmost widget with that name or text."""
-        found = [
-            entry
-            for entry in self.outline()
-            if wanted in (entry["name"], entry["text"]) and kind in ("", entry["kind"])
-        ]
-        return found[-1] if found else None
-
-    def touch(self, wanted: str, kind: str = "") -> None:
-        """Tap the middle of a widget once it is there and stands still: a tap on what still scrolls only stops it."""
-        rect = None
-        while rect != (rect := wait_until(lambda: self.seen(wanted, kind), wanted)["rect"]):
-            time.sleep(LOOKED)
-        left, top, right, bottom = rect
-        self.tap((left + right) / 2, (top + bottom) / 2)
-
-    def wait_for(self, name: str, text: str) -> None:
+    def wait_to_hold(self, name: str, text: str) -> None:
         """Wait until a field shows a text."""
         wait_until(lambda: (self.seen(name, "Field") or {}).get("text") == text, f"{name}: {text}")
 
@@ -105,20 +66,20 @@ def test_korean_is_typed_with_taps_and_goes_back_letter_by_letter(kit: Kit) -> N
     kit.touch("Name", "Field")
     for letter in keys_of("김하늘"):
         kit.touch(letter, "Key")
-    kit.wait_for("Name", "김하늘")
+    kit.wait_to_hold("Name", "김하늘")
     kit.touch("backspace", "Key")
-    kit.wait_for("Name", "김하느")
+    kit.wait_to_hold("Name", "김하느")
     kit.touch("shift", "Key")
     kit.touch("ㅆ", "Key")
-    kit.wait_for("Name", "김하늤")
+    kit.wait_to_hold("Name", "김하늤")
     kit.touch("enter", "Key")
     for digit in "19500302":
         kit.touch(digit, "Key")
-    kit.wait_for("Born", "1950-03-02")
+    kit.wait_to_hold("Born", "1950-03-02")
     kit.touch("enter", "Key")
     for digit in "4711":
         kit.touch(digit, "Key")
-    kit.wait_for("PIN", "●●●●")
+    kit.wait_to_hold("PIN", "●●●●")
     assert "4711" not in (kit.home / "outline.json").read_text()
     kit.touch("enter", "Key")
     wait_until(lambda: kit.seen("enter", "Key") is None, "the keyboard to go")
@@ -129,13 +90,13 @@ def test_backspace_held_down_goes_on(kit: Kit) -> None:
     kit.touch("Name", "Field")
     wait_until(lambda: kit.seen("enter", "Key"), "the keyboard")
     kit.keys("shift+space", *"abcdefgh")
-    kit.wait_for("Name", "abcdefgh")
+    kit.wait_to_hold("Name", "abcdefgh")
     left, top, right, bottom = wait_until(lambda: kit.seen("backspace", "Key"), "the key")["rect"]
     kit._run("xdotool", "mousemove", str((left + right) // 2), str((top + bottom) // 2), "mousedown", "1")
-    kit.wait_for("Name", "")
+    kit.wait_to_hold("Name", "")
     kit._run("xdotool", "mouseup", "1", "sleep", "0.3")  # a finger's end is seen a frame after a key
     kit.keys("a")
-    kit.wait_for("Name", "a")
+    kit.wait_to_hold("Name", "a")
 
 
 def test_a_physical_keyboard_types_korean_and_english(kit: Kit) -> None:
@@ -143,11 +104,11 @@ def test_a_physical_keyboard_types_korean_and_english(kit: Kit) -> None:
     wait_until(lambda: kit.seen("enter", "Key"), "the keyboard")
     latin = {jamo: letter for letter, jamo in LATIN_KEYS.items() if letter.islower()}
     kit.keys(*(latin[letter] for letter in keys_of("환자")))
-    kit.wait_for("Name", "환자")
+    kit.wait_to_hold("Name", "환자")
     kit.keys("shift+space", "a", "shift+b", "exclam", "Home", "x", "End", "BackSpace")
-    kit.wait_for("Name", "x환자aB")
+    kit.wait_to_hold("Name", "x환자aB")
     kit.keys("Return", "1", "9", "4", "Escape")
-    kit.wait_for("Born", "194")
+    kit.wait_to_hold("Born", "194")
     wait_until(lambda: kit.seen("enter", "Key") is None, "the keyboard to go")
 
 
@@ -160,7 +121,7 @@ def test_the_field_written_in_stays_in_sight_and_takes_several_lines(kit: Kit) -
     kit.touch("language", "Key")
     for key in ("a", "newline", "b"):
         kit.touch(key, "Key")
-    kit.wait_for("Notes", "a\nb")
+    kit.wait_to_hold("Notes", "a\nb")
     field, keyboard = kit.seen("Notes", "Field"), kit.seen("q", "Key")
     assert field is not None
     assert keyboard is not None
