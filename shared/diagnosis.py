@@ -8,10 +8,12 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from shared.activation import region, weighed
@@ -157,29 +159,69 @@ class Diagnoser:
         """Read one radiograph; ``force`` reads it even if the gate refuses it."""
         return self.examine(radiograph, force)[0]
 
+    def diagnose_many(self, requests: Sequence[tuple[Radiograph, bool]]) -> list[Diagnosis]:
+        """:meth:`diagnose` for several radiographs, each with its ``force``, the networks seeing them as one batch.
+
+        Only ONNX models take batches; others read one after the other. A stage's time is each one's share of it.
+        """
+        if self.variant.runtime != "onnx":
+            return [self.diagnose(radiograph, force) for radiograph, force in requests]
+        prepared = [self._prepare(radiograph, force) for radiograph, force in requests]
+        read = [one for one in prepared if one.squares is not None]
+        if read:
+            for one, outputs in zip(read, self._run(read), strict=True):
+                one.outputs = outputs
+        return [self._decide(one) for one in prepared]
+
     def examine(self, radiograph: Radiograph, force: bool = False) -> tuple[Diagnosis, Outputs | None]:
         """:meth:`diagnose`, and what the networks answered, for evaluation; None where the gate refused."""
+        one = self._prepare(radiograph, force)
+        if one.squares is not None:
+            (one.outputs,) = self._run([one])
+        return self._decide(one), one.outputs
+
+    def _prepare(self, radiograph: Radiograph, force: bool) -> _Under:
+        """Judge the radiograph and, unless it is refused, make the squares that the networks see."""
         clock = _Clock()
         with clock("gate"):
             verdict = self._gate(radiograph.pixels)
-        if not (verdict.accepted or force):
-            return self._result(radiograph, verdict, {}, (), clock), None
-        with clock("prepare"):
-            source = resampling_source(radiograph.pixels)
-            small, small_box = model_image(source, self._sides["classifier"])
-            large, large_box = model_image(source, self._sides["detector"])
+        one = _Under(radiograph, verdict, clock)
+        if verdict.accepted or force:
+            with clock("prepare"):
+                source = resampling_source(radiograph.pixels)
+                one.squares = (
+                    model_image(source, self._sides["classifier"]),
+                    model_image(source, self._sides["detector"]),
+                )
+        return one
+
+    def _run(self, batch: Sequence[_Under]) -> list[Outputs]:
+        """Both networks on one batch of prepared radiographs."""
+        squares = [one.squares for one in batch if one.squares is not None]
+        clock = _Clock()
         with clock("classifier"):
-            maps = self._classifier(small[None, None])["maps"][0]
+            maps = self._classifier(np.stack([small for (small, _), _ in squares])[:, None])["maps"]
         with clock("detector"):
-            heads = self._detector(large[None, None])
-        outputs = Outputs(maps, small_box, heads, large_box)
-        with clock("decide"):
+            heads = self._detector(np.stack([large for _, (large, _) in squares])[:, None])
+        for one in batch:
+            one.clock.add({name: milliseconds / len(batch) for name, milliseconds in clock.stages.items()})
+        return [
+            Outputs(maps[n], small_box, {name: head[n : n + 1] for name, head in heads.items()}, large_box)
+            for n, ((_, small_box), (_, large_box)) in enumerate(squares)
+        ]
+
+    def _decide(self, one: _Under) -> Diagnosis:
+        """From what the networks answered to the diagnosis."""
+        if one.outputs is None:
+            return self._result(one.radiograph, one.verdict, {}, (), one.clock)
+        maps, verdict = one.outputs.maps, one.verdict
+        with one.clock("decide"):
             if self.variant.familiarity is not None:
                 verdict = verdict.with_unfamiliarity(self.variant.familiarity.unfamiliarity(maps))
-            probabilities = self.variant.calibration.probabilities(outputs.logits)
+            probabilities = self.variant.calibration.probabilities(one.outputs.logits)
             ranked = {key: float(p) for key, p in zip(KEYS, probabilities, strict=True)}
-            boxes = self.places(ranked, outputs, self.min_score)
-        return self._result(radiograph, verdict, ranked, boxes, clock), outputs
+            boxes = self.places(ranked, one.outputs, self.min_score)
+        return self._result(one.radiograph, verdict, ranked, boxes, one.clock)
 
     def places(self, ranked: dict[str, float], outputs: Outputs, min_score: float | None = None) -> tuple[Box, ...]:
         """Boxes of every finding, each from what the release locates it by; ``min_score`` as in the constructor.
@@ -247,18 +289,36 @@ class Diagnoser:
 
 
 class _Clock:
-    """Times the stages of one reading."""
+    """Times the stages of one reading; ``stages``: name -> milliseconds."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
-        self._stages: dict[str, float] = {}
+        self.stages: dict[str, float] = {}
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
         yield
-        self._stages[stage] = (time.perf_counter() - started) * 1000
+        self.stages[stage] = (time.perf_counter() - started) * 1000
+
+    def add(self, stages: Mapping[str, float]) -> None:
+        """Take over stages that were timed elsewhere."""
+        self.stages.update(stages)
 
     def finished(self) -> dict[str, float]:
         total = (time.perf_counter() - self._started) * 1000
-        return {name: round(value, 2) for name, value in {**self._stages, "total": total}.items()}
+        return {name: round(value, 2) for name, value in {**self.stages, "total": total}.items()}
+
+
+@dataclass(eq=False)
+class _Under:
+    """A radiograph under examination.
+
+    ``squares`` are what classifier and detector see of it, and where it lies in each; None where it is not read.
+    """
+
+    radiograph: Radiograph
+    verdict: Verdict
+    clock: _Clock
+    squares: tuple[tuple[FloatImage, Letterbox], tuple[FloatImage, Letterbox]] | None = None
+    outputs: Outputs | None = None

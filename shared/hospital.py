@@ -4,7 +4,7 @@
     :class:`EventBatch` (JSON, ``Content-Encoding: gzip`` allowed) -> :class:`BatchAnswer`. Idempotent.
 ``POST, HEAD, PATCH, DELETE /v1/images``
     tus 1.0 uploads. Metadata: :class:`ImageMetadata`, each value base64 as tus has it. Finished only if the bytes have
-    the SHA-256 announced.
+    the SHA-256 announced. An image comes after the record of its radiograph (503 ``radiograph_unknown`` before).
 ``GET /v1/images/{sha256}/receipt``
     :class:`shared.receipts.Receipt` once the image is held, 404 before; what is held need not be uploaded again.
 ``GET /v1/inbox?after=N&wait=SECONDS``
@@ -12,6 +12,8 @@
     Ids are never given twice, not even after the hospital lost its data.
 ``GET /healthz``
     A JSON object, without credentials: the device's probe.
+``GET, POST /v1/enrolment``, ``POST /v1/token``
+    How a device is taken on and gets tokens: :mod:`shared.enrolment`.
 
 Every error is a problem document (RFC 9457, ``application/problem+json``): :class:`ProblemDocument`. A revoked device
 is answered 401 or 403 with the code ``device_revoked`` and, if its records are to be destroyed, ``wipe: true``; bytes
