@@ -1,0 +1,1 @@
+"""What devices speak to: ``/v1``, as :mod:`shared.hospital` says."""

@@ -1,0 +1,193 @@
+"""The database: SQLite by default, PostgreSQL in production; the same code on both.
+
+SQLite: one writer at a time (``BEGIN IMMEDIATE``), readers that never wait for it (WAL). PostgreSQL: read committed for
+writers, who lock what they change (:func:`locked`), and one consistent view for readers.
+
+Writers take locks in this order, so that none waits for another for ever: device, chain, records, encounter (by
+``histories.refresh``), audit.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, Select, Table, create_engine, event, text
+from sqlalchemy import select as sql_select
+from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlmodel import Session, SQLModel
+
+from shared.errors import FirstRayError
+from sync_server.db import migrations
+
+T = TypeVar("T")
+
+BUSY_MS: Final = 15_000
+TRIES: Final = 6
+_PRAGMAS: Final = (
+    "journal_mode = WAL",
+    "synchronous = FULL",
+    "foreign_keys = ON",
+    "temp_store = MEMORY",
+    "secure_delete = ON",
+    f"busy_timeout = {BUSY_MS}",
+    "cache_size = -16000",
+)
+_AGAIN: Final = frozenset({"40001", "40P01", "23505"})
+"""SQLSTATE of what another transaction may have caused: serialisation failure, deadlock, unique violation."""
+_BEGIN: Final = "firstray_begin"
+_MIGRATION_LOCK: Final = 5_201_001
+_log = logging.getLogger(__name__)
+
+
+def open_engine(url: str | URL) -> Engine:
+    """An engine on SQLite or PostgreSQL, set up to lose nothing that was committed."""
+    engine = create_engine(
+        url,
+        pool_size=10,
+        max_overflow=30,
+        pool_timeout=30,
+        pool_pre_ping=True,
+        hide_parameters=True,  # patient data stays out of exception texts
+        json_serializer=_json,
+    )
+    if engine.dialect.name == "sqlite":
+        if engine.url.database:
+            _make_file(Path(engine.url.database))
+        event.listen(engine, "connect", _set_up_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+def migrate(engine: Engine) -> None:
+    """Bring the tables up to date, in one transaction; several processes may start at once.
+
+    Raises:
+        FirstRayError: ``database_newer`` where a later version of FirstRay has changed them.
+    """
+    with engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"}).begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        revision = migrations.revision_of(connection)
+        if revision == migrations.LATEST:
+            return
+        if revision is not None and not migrations.known(revision):
+            raise FirstRayError(
+                "database_newer",
+                "The database was changed by a later version of FirstRay.",
+                "Install that version, or restore the backup made before.",
+            )
+        migrations.upgrade(connection)
+
+
+class Database:
+    """Transactions. Safe to use from several threads.
+
+    Attributes:
+        info: what every writing session carries in its ``info``.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.info: dict[Any, Any] = {}
+        self.sqlite: bool = engine.dialect.name == "sqlite"
+        if self.sqlite:
+            self._readers: Engine = engine.execution_options(**{_BEGIN: "BEGIN"})
+            self._writers: Engine = engine.execution_options(**{_BEGIN: "BEGIN IMMEDIATE"})
+        else:
+            self._readers = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            self._writers = engine
+        self._turn = threading.RLock() if self.sqlite else None
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """One consistent view of the database."""
+        with Session(self._readers) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """One transaction: durable on leaving, undone on an exception.
+
+        On PostgreSQL the database may refuse it for the sake of another one (a deadlock, the same new row): what must
+        not fail for that goes through :meth:`write`.
+        """
+        # SQLite's own queue of writers polls and is not fair: wait here.
+        turn = self._turn or nullcontext()
+        with turn, self._session() as session, session.begin():
+            yield session
+
+    def _session(self) -> Session:
+        return Session(self._writers, expire_on_commit=False, info=self.info)
+
+    def write(self, act: Callable[[Session], T]) -> T:
+        """Run ``act`` in a transaction, again where another was in its way; it has no other effect."""
+        for attempt in range(TRIES):
+            try:
+                with self.writing() as session:
+                    return act(session)
+            except DBAPIError as problem:
+                if attempt == TRIES - 1 or not may_succeed_again(problem):
+                    raise
+                _log.info("a transaction is run again: %s", type(problem.orig).__name__)
+                time.sleep(random.uniform(0.005, 0.02) * 2**attempt)  # noqa: S311
+        raise AssertionError("unreachable")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self.engine.dispose()
+
+
+def may_succeed_again(problem: DBAPIError) -> bool:
+    """Whether the same transaction may succeed when it is run once more."""
+    if (state := getattr(problem.orig, "sqlstate", None)) is not None:
+        return state in _AGAIN
+    return not isinstance(problem, IntegrityError) and "locked" in str(problem.orig)
+
+
+def locked(session: Session, statement: Any, *, share: bool = False) -> Any:
+    """The select with its rows locked until the end of the transaction; SQLite has one writer anyway."""
+    return statement.with_for_update(read=share) if session.get_bind().dialect.name == "postgresql" else statement
+
+
+def table_of(row: type[SQLModel]) -> Table:
+    """The table of a row's class, for many rows at once: without objects, several times faster."""
+    table: Table = row.__table__  # type: ignore[attr-defined]
+    return table
+
+
+def plain(row: type[SQLModel]) -> Select[Any]:
+    """A select of a row's class that gives plain rows: the same attributes, read several times faster."""
+    return sql_select(table_of(row))
+
+
+def dialect(session: Session) -> str:
+    """``sqlite`` or ``postgresql``."""
+    return session.get_bind().dialect.name
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def _make_file(file: Path) -> None:
+    file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+
+
+def _set_up_sqlite(connection: Any, _: Any) -> None:
+    connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    for pragma in _PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get(_BEGIN, "BEGIN IMMEDIATE"))

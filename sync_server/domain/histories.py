@@ -1,0 +1,285 @@
+"""Rebuilding :class:`HistoryRow`: what lists and boards show of a run, from everything that is known of it.
+
+A film's likely findings are those of the device's latest diagnosis, those of the hospital's reading too where the two
+differ in a way that matters, and a physician's word over both. The top finding is the likeliest of the device's, or of
+the hospital's reading where they differ.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
+from itertools import islice
+from typing import Any, Final
+from uuid import UUID
+
+from sqlalchemy import delete, func, insert
+from sqlmodel import Session, col, select
+
+from shared.calibration import State
+from shared.findings import BY_KEY, Urgency
+from shared.hospital import Presence
+from shared.records import RecordType
+from sync_server.db.engine import locked, plain, table_of
+from sync_server.db.tables import (
+    AcknowledgementRow,
+    AgreementRow,
+    ConfirmedReadingRow,
+    DiagnosisRow,
+    EncounterRow,
+    HistoryRow,
+    PatientRow,
+    RadiographRow,
+    ServerReadingRow,
+    VitalSignsRow,
+)
+from sync_server.domain.folding import folded
+from sync_server.domain.urgency import Seen, rank, urgent
+
+_SOME: Final = 400
+_LONGEST_MERGE: Final = 64
+_SEARCHED: Final = 400
+"""Letters that a search looks through (:class:`HistoryRow`)."""
+_OPEN: Final = (State.UNCERTAIN.value, State.NOT_ASSESSED.value)
+_LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+
+
+def refresh(session: Session, encounters: Iterable[UUID]) -> None:
+    """Rebuild the histories of these runs, in the caller's transaction, after everything else it changes.
+
+    Locks the runs until the end of the transaction, so that of two who change the same run the later sees all. A run
+    that is not known, or of which nothing is left, has no history.
+    """
+    ordered = iter(sorted(set(encounters)))
+    while some := list(islice(ordered, _SOME)):
+        session.flush()
+        known = _Known(session, some)
+        session.execute(delete(table_of(HistoryRow)).where(col(HistoryRow.encounter).in_(some)))
+        now = datetime.now(UTC)
+        rows = [row for run in known.runs if (row := _history(known, run, now)) is not None]
+        if rows:
+            session.execute(insert(table_of(HistoryRow)), rows)
+
+
+def touched_by(session: Session, touched: Mapping[RecordType, Iterable[UUID]]) -> set[UUID]:
+    """The runs whose histories depend on these records."""
+    encounters = set(touched.get(RecordType.ENCOUNTER, ()))
+    encounters |= of_patients(session, touched.get(RecordType.PATIENT, ()))
+    films = set(touched.get(RecordType.RADIOGRAPH, ()))
+    for some in _pieces(touched.get(RecordType.DIAGNOSIS, ())):
+        statement = select(DiagnosisRow.radiograph).where(col(DiagnosisRow.id).in_(some))
+        films |= {film for film in session.exec(statement) if film is not None}
+    encounters |= of_radiographs(session, films)
+    for some in _pieces(touched.get(RecordType.VITAL_SIGNS, ())):
+        statement = select(VitalSignsRow.encounter).where(col(VitalSignsRow.id).in_(some))
+        encounters |= {run for run in session.exec(statement) if run is not None}
+    return encounters
+
+
+def of_patients(session: Session, patients: Iterable[UUID]) -> set[UUID]:
+    """The runs of these patients and of all that were merged into them."""
+    everyone, latest = set(patients), set(patients)
+    while latest:
+        merged: set[UUID] = set()
+        for some in _pieces(latest):
+            merged |= set(session.exec(select(PatientRow.id).where(col(PatientRow.merged_into).in_(some))))
+        latest = merged - everyone
+        everyone |= merged
+    runs: set[UUID] = set()
+    for some in _pieces(everyone):
+        runs |= set(session.exec(select(EncounterRow.id).where(col(EncounterRow.patient).in_(some))))
+    return runs
+
+
+def of_radiographs(session: Session, radiographs: Iterable[UUID]) -> set[UUID]:
+    """The runs these radiographs belong to."""
+    runs: set[UUID] = set()
+    for some in _pieces(radiographs):
+        statement = select(RadiographRow.encounter).where(col(RadiographRow.id).in_(some))
+        runs |= {run for run in session.exec(statement) if run is not None}
+    return runs
+
+
+def _pieces(ids: Iterable[UUID]) -> Iterator[list[UUID]]:
+    ordered = iter(sorted(set(ids)))
+    while some := list(islice(ordered, _SOME)):
+        yield some
+
+
+class _Known:
+    """Everything that is known of some runs, read by a dozen queries however many they are; as plain rows."""
+
+    def __init__(self, session: Session, encounters: Sequence[UUID]) -> None:
+        of_runs = plain(EncounterRow).where(col(EncounterRow.id).in_(encounters)).order_by(col(EncounterRow.id))
+        self.runs = session.execute(locked(session, of_runs)).all()
+        self.patients = _patients(session, {run.patient for run in self.runs if run.patient})
+        self.vital_signs = _grouped(session, VitalSignsRow, "encounter", encounters)
+        self.films = _grouped(session, RadiographRow, "encounter", encounters)
+        films = [film for some in self.films.values() for film in some]
+        ids = [film.id for film in films]
+        self.diagnoses = _grouped(session, DiagnosisRow, "radiograph", ids)
+        agreements = _found(session, AgreementRow, "radiograph", ids)
+        self.readings = {
+            row.id: row.result
+            for row in _found(session, ServerReadingRow, "id", {one.reading for one in agreements if one.significant})
+        }
+        self.agreements = {one.diagnosis: one for one in sorted(agreements, key=lambda one: one.at)}
+        self.confirmed = {
+            row.radiograph: row
+            for row in sorted(_found(session, ConfirmedReadingRow, "radiograph", ids), key=lambda row: row.at)
+        }
+        latest = func.max(AcknowledgementRow.at, type_=AcknowledgementRow.__table__.c.at.type)  # type: ignore[attr-defined]
+        acknowledged = (
+            select(AcknowledgementRow.encounter, latest)
+            .where(col(AcknowledgementRow.encounter).in_(encounters))
+            .group_by(col(AcknowledgementRow.encounter))
+        )
+        self.acknowledged = dict(session.exec(acknowledged).all())
+
+    def patient_of(self, run: Any) -> Any:
+        """After merges."""
+        patient = self.patients.get(run.patient) if run.patient else None
+        for _ in range(_LONGEST_MERGE):
+            if patient is None or patient.merged_into is None:
+                return patient
+            patient = self.patients.get(patient.merged_into, patient)
+        return patient
+
+
+def _patients(session: Session, ids: set[UUID]) -> dict[UUID, Any]:
+    """The patients, and those they were merged into; they stay as they are until the end of the transaction."""
+    found: dict[UUID, Any] = {}
+    for _ in range(_LONGEST_MERGE):
+        if not ids:
+            break
+        statement = plain(PatientRow).where(col(PatientRow.id).in_(ids)).order_by(col(PatientRow.id))
+        some = session.execute(locked(session, statement, share=True)).all()
+        found |= {row.id: row for row in some}
+        ids = {row.merged_into for row in some if row.merged_into} - found.keys()
+    return found
+
+
+def _found(session: Session, table: Any, column: str, ids: Iterable[UUID]) -> list[Any]:
+    rows: list[Any] = []
+    for some in _pieces(ids):
+        rows += session.execute(plain(table).where(col(getattr(table, column)).in_(some)))
+    return rows
+
+
+def _grouped(session: Session, table: Any, column: str, ids: Iterable[UUID]) -> dict[UUID, list[Any]]:
+    """The records that are neither deleted nor hidden, by what they belong to."""
+    grouped: dict[UUID, list[Any]] = defaultdict(list)
+    for row in _found(session, table, column, ids):
+        if _visible(row):
+            grouped[getattr(row, column)].append(row)
+    return grouped
+
+
+def _visible(row: Any) -> bool:
+    return row.deleted is None and row.hidden_at is None and row.purged_at is None
+
+
+def _history(known: _Known, run: Any, now: datetime) -> dict[str, Any] | None:
+    started = _moment(run.content.get("started_at"))
+    if started is None or run.purged_at is not None:
+        return None
+    patient = known.patient_of(run)
+    who = patient.content if patient is not None and _visible(patient) else {}
+    films = known.films[run.id]
+    seen = [_seen(known, film) for film in films]
+    likely = set().union(*(one.likely for one in seen))
+    vital_signs = _latest(known.vital_signs[run.id], "taken_at")
+    top, probability = _top(known, films)
+    numbers = [str(number.get("value", "")) for number in who.get("identifiers") or []]
+    age, estimated = _age(who, started.date())
+    texts = (who.get("name"), *numbers, run.content.get("incident_number"), run.content.get("chief_complaint"))
+    return {
+        "encounter": run.id,
+        "patient": patient.id if patient is not None else run.patient,
+        "device": run.device,
+        "started_at": started,
+        "ended_at": (ended := _moment(run.content.get("ended_at"))),
+        "expected_arrival": _moment(run.content.get("expected_arrival")),
+        "under_way": ended is None,
+        "visible": _visible(run),
+        "name": who.get("name"),
+        "sex": who.get("sex"),
+        "age": age,
+        "age_estimated": estimated,
+        "complaint": run.content.get("chief_complaint"),
+        "incident_number": run.content.get("incident_number"),
+        "vital_signs": vital_signs.content if vital_signs is not None else None,
+        "films": len(films),
+        "rank": int(rank(seen, vital_signs.content if vital_signs is not None else None)),
+        "urgent": urgent(likely),
+        "top": top,
+        "top_probability": probability,
+        "found": f",{','.join(sorted(likely))}," if likely else "",
+        "differs": any(one.differs for one in seen),
+        "confirmed": bool(films) and all(film.id in known.confirmed for film in films),
+        "acknowledged_at": known.acknowledged.get(run.id),
+        "search": folded(" ".join(text for text in texts if text))[:_SEARCHED],
+        "changed_at": now,
+    }
+
+
+def _seen(known: _Known, film: Any) -> Seen:
+    diagnosis = _latest(known.diagnoses[film.id], "made_at")
+    result = (diagnosis.content.get("result") if diagnosis is not None else None) or {}
+    theirs = _differing(known, diagnosis)
+    likely = _in_state(result, State.LIKELY.value) | _in_state(theirs or {}, State.LIKELY.value)
+    deadly = {key for key in _in_state(result, *_OPEN) if BY_KEY[key].urgency is Urgency.IMMEDIATE}
+    confirmed = known.confirmed.get(film.id)
+    said = confirmed.findings if confirmed is not None else {}
+    present = {key for key, word in said.items() if word == Presence.PRESENT and key in BY_KEY}
+    absent = {key for key, word in said.items() if word == Presence.ABSENT}
+    return Seen(
+        likely=frozenset((likely | present) - absent),
+        open=bool(deadly - absent - present),
+        read=bool(result.get("states")) or confirmed is not None,
+        differs=theirs is not None,
+    )
+
+
+def _differing(known: _Known, diagnosis: Any) -> Mapping[str, Any] | None:
+    """The hospital's reading where it differs significantly from the device's."""
+    agreement = known.agreements.get(diagnosis.id) if diagnosis is not None else None
+    if agreement is None or not agreement.significant:
+        return None
+    return known.readings.get(agreement.reading) or {}
+
+
+def _in_state(result: Mapping[str, Any], *states: str) -> set[str]:
+    return {key for key, state in (result.get("states") or {}).items() if state in states and key in BY_KEY}
+
+
+def _top(known: _Known, films: Iterable[Any]) -> tuple[str | None, float | None]:
+    """The likeliest finding of all films and its probability."""
+    ranked: list[tuple[float, str]] = []
+    for film in films:
+        diagnosis = _latest(known.diagnoses[film.id], "made_at")
+        ours = (diagnosis.content.get("result") if diagnosis is not None else None) or {}
+        result = _differing(known, diagnosis) or ours
+        ranked += [(one["probability"], one["finding"]) for one in result.get("top3") or [] if one["finding"] in BY_KEY]
+    if not ranked:
+        return None, None
+    probability, finding = max(ranked)
+    return finding, probability
+
+
+def _latest(rows: Sequence[Any], by: str) -> Any:
+    return max(rows, key=lambda row: (_moment(row.content.get(by)) or _LONG_AGO, row.id), default=None)
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _age(who: Mapping[str, Any], on: date) -> tuple[int | None, bool]:
+    """Age in whole years, and whether it was only estimated."""
+    if born := who.get("birth_date"):
+        birth = date.fromisoformat(born)
+        return max(0, on.year - birth.year - ((on.month, on.day) < (birth.month, birth.day))), False
+    age = who.get("estimated_age")
+    return age, age is not None

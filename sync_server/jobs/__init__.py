@@ -1,0 +1,1 @@
+"""Work that outlives a request: the full-precision reading of every image."""

@@ -1,0 +1,142 @@
+"""``firstray serve``: the hospital's application behind uvicorn, until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, Final
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from sync_server import logs
+from sync_server.api.problems import answer
+from sync_server.app import make_app
+from sync_server.hospital import Hospital
+from sync_server.housekeeping import Housekeeping
+from sync_server.settings import Settings
+
+HEADERS_S: Final = 20.0
+"""From the opening of a connection, or the first byte of a request, to the end of its headers, at most."""
+MOST_HEAD: Final = 64 << 10
+"""Bytes of a request's line and headers, at most (and what was read at once with their end)."""
+KEEP_ALIVE_S: Final = 95
+"""An idle connection is kept so long: longer than the device keeps its own."""
+MOST_CONNECTIONS: Final = 4000
+GRACE_S: Final = 10
+_log = logging.getLogger(__name__)
+
+
+class PromptProtocol(HttpToolsProtocol):
+    """Closes connections on which no whole head of a request comes in time, or one without end."""
+
+    _deadline: asyncio.TimerHandle | None = None
+    _head = 0
+
+    def connection_made(self, transport: Any) -> None:
+        """The client has :data:`HEADERS_S` from here."""
+        super().connection_made(transport)
+        self._start()
+
+    def data_received(self, data: bytes) -> None:
+        """The parser keeps headers of any length; this does not."""
+        super().data_received(data)
+        if self._deadline is None:
+            return
+        self._head += len(data)
+        if self._head > MOST_HEAD and not self.transport.is_closing():
+            self.transport.write(_TOO_LONG)
+            self.transport.close()
+
+    def on_message_begin(self) -> None:
+        """And from the first byte of each later request."""
+        super().on_message_begin()
+        self._start()
+
+    def on_headers_complete(self) -> None:
+        """The body has a limit of its own (``api.limits``)."""
+        self._stop()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing to wait for any more."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _start(self) -> None:
+        self._stop()
+        self._head = 0
+        self._deadline = self.loop.call_later(HEADERS_S, self._too_slow)
+
+    def _stop(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        if self.transport is not None and not self.transport.is_closing():
+            self.transport.close()
+
+
+def _too_long() -> bytes:
+    problem = answer(431, "headers_too_large", f"The headers of a request have at most {MOST_HEAD} bytes.")
+    head = [b"HTTP/1.1 431 Request Header Fields Too Large", b"connection: close"]
+    head += [name + b": " + value for name, value in problem.raw_headers]
+    return b"\r\n".join([*head, b"", bytes(problem.body)])
+
+
+_TOO_LONG: Final = _too_long()
+
+
+class Server(uvicorn.Server):
+    """Lets everybody who waits for news go on before it waits for open requests to end."""
+
+    def __init__(self, config: uvicorn.Config, hospital: Hospital) -> None:
+        super().__init__(config)
+        self._hospital = hospital
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn, but waiters first."""
+        self._hospital.changes.stop_waiting()
+        await super().shutdown(sockets)
+
+
+def server_for(settings: Settings, app: FastAPI) -> Server:
+    """A server for an application; ``run()`` blocks until a signal, ``serve()`` is its coroutine."""
+    config = uvicorn.Config(
+        app,
+        host=settings.host,
+        port=settings.port or 0,
+        ssl_certfile=settings.certificate,
+        ssl_keyfile=settings.key,
+        http=PromptProtocol,
+        ws="none",
+        proxy_headers=settings.behind_proxy,
+        forwarded_allow_ips=settings.trusted_proxies if settings.behind_proxy else "",
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        backlog=512,
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    return Server(config, app.state.hospital)
+
+
+def run(settings: Settings, ready: Callable[[FastAPI], None] | None = None) -> None:
+    """Serve until SIGINT or SIGTERM; ``ready`` is called once with the application, before it listens.
+
+    Raises:
+        FirstRayError: what :func:`sync_server.hospital.open_hospital` raises.
+    """
+    logs.set_up(settings.log_level)
+    app = make_app(settings)
+    if ready is not None:
+        ready(app)
+    _log.info("the hospital is at %s", settings.public_url)
+    with Housekeeping(app.state.hospital):
+        server_for(settings, app).run()
