@@ -14,22 +14,30 @@ from shared.errors import FirstRayError
 
 @dataclass(frozen=True, slots=True)
 class HospitalAccess:
-    """The hospital, and the bearer token to show it (RFC 6750); None shows nothing."""
+    """The hospital, and what to show it.
+
+    Attributes:
+        hospital: see there.
+        token: a bearer token (RFC 6750) that never changes, for a hospital that hands out such.
+        token_url: of a hospital that enrolled this device: where it gets tokens for its key.
+    """
 
     hospital: Hospital
     token: str | None = None
+    token_url: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """JSON values, with the receipt keys as they are."""
         values = asdict(self.hospital)
-        return {**values, "receipt_keys": dict(self.hospital.receipt_keys), "token": self.token}
+        keys = dict(self.hospital.receipt_keys)
+        return {**values, "receipt_keys": keys, "token": self.token, "token_url": self.token_url}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
         """The reverse of :meth:`to_json`; raises FirstRayError as ``Hospital`` does, TypeError for other fields."""
         fields = dict(values)
-        token = fields.pop("token", None)
-        return cls(Hospital(**fields), token)
+        token, token_url = fields.pop("token", None), fields.pop("token_url", None)
+        return cls(Hospital(**fields), token, token_url)
 
 
 def load_access(file: Path) -> HospitalAccess:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from edge_app.releases import ReleaseShelf
 from shared.correction import Correction
 from shared.diagnosis import Diagnoser, Diagnosis
 from shared.errors import FirstRayError, RadiographError
@@ -92,10 +93,17 @@ class FilmReader:
     Args:
         release: folder of the release; None means the installed one.
         prevalence: states probabilities at a site's own prevalences; None means at the release's.
+        shelf: what the hospital sent, which goes before the one installed with the program; not before ``release``.
     """
 
-    def __init__(self, release: Path | None = None, prevalence: SitePrevalence | None = None) -> None:
+    def __init__(
+        self,
+        release: Path | None = None,
+        prevalence: SitePrevalence | None = None,
+        shelf: ReleaseShelf | None = None,
+    ) -> None:
         self._folder = release
+        self._shelf = shelf
         self._prevalence = prevalence
         self._diagnoser: Diagnoser | None = None
 
@@ -109,9 +117,25 @@ class FilmReader:
         """
         if self._diagnoser is None:
             warm_up()
-            release = load_release(self._folder or default_release())
-            self._diagnoser = Diagnoser(release, threads=THREADS, prevalence=self._prevalence)
+            self._diagnoser = self._opened()
         return self._diagnoser
+
+    def renew(self) -> Diagnoser:
+        """Load the models anew, as after another release was installed; the old ones stay where that fails.
+
+        Raises:
+            ReleaseError, RuntimeUnavailable: as :meth:`load`.
+        """
+        self._diagnoser = self._opened()
+        return self._diagnoser
+
+    def _opened(self) -> Diagnoser:
+        if self._folder is None and self._shelf is not None:
+            return self._shelf.load(self._made)
+        return self._made(self._folder or default_release())
+
+    def _made(self, folder: Path) -> Diagnoser:
+        return Diagnoser(load_release(folder), threads=THREADS, prevalence=self._prevalence)
 
     def read(
         self,

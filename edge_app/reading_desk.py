@@ -86,6 +86,7 @@ class ReadingDesk:
     Args:
         reader: loads the models on the desk's own thread.
         language: of the labels on previews, asked for at each reading.
+        alone: nobody can be asked to which run a film belongs; each begins one of its own.
         began, drawn, read: called on the desk's thread with a film's id: its reading begins, :meth:`picture` has its
             picture, its outcome is stored.
         models_changed: called when the models are loaded or turn out unusable.
@@ -97,6 +98,7 @@ class ReadingDesk:
         *,
         tries: Path,
         language: Callable[[], Language],
+        alone: bool = False,
         began: Callable[[UUID], None],
         drawn: Callable[[UUID], None],
         read: Callable[[UUID, FirstRayError | None], None],
@@ -105,6 +107,7 @@ class ReadingDesk:
         self._reader = reader
         self._tries = Tries(tries)
         self._language = language
+        self._alone = alone
         self._began = began
         self._drawn = drawn
         self._read = read
@@ -117,6 +120,7 @@ class ReadingDesk:
         self._picture: tuple[UUID, Screened, Correction | None] | None = None
         self._changed = threading.Condition()
         self._ended = False
+        self._renewing = False
         self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
         self.models: Diagnoser | None = None
         self.error: FirstRayError | None = None
@@ -138,6 +142,12 @@ class ReadingDesk:
         """Read a film; asking twice for the same is asking once."""
         with self._changed:
             self._waiting[request] = None
+            self._changed.notify_all()
+
+    def renew(self) -> None:
+        """Another release was installed: read with it from the next film on; returns at once."""
+        with self._changed:
+            self._renewing = True
             self._changed.notify_all()
 
     def reading(self, film: UUID) -> bool:
@@ -176,7 +186,11 @@ class ReadingDesk:
 
     def _run(self) -> None:
         self._load()
-        while (work := self._next()) is not None:
+        while self._something_to_do():
+            if self._renewing:
+                self._renew()
+            if (work := self._next()) is None:
+                continue
             request, store = work
             try:
                 error = self._serve(request, store)
@@ -196,11 +210,24 @@ class ReadingDesk:
             self.error = error
         self._models_changed()
 
+    def _something_to_do(self) -> bool:
+        """Wait until there is; False once the desk is closed."""
+        with self._changed:
+            while not self._ended and not self._renewing and (self._store is None or not self._waiting):
+                self._changed.wait()
+            return not self._ended
+
+    def _renew(self) -> None:
+        self._renewing = False
+        try:
+            self.models, self.error = self._reader.renew(), None
+        except FirstRayError as error:
+            log.error("the models could not be loaded anew, the old ones stay: %s", error.code)
+        self._models_changed()
+
     def _next(self) -> tuple[Request, Store] | None:
         with self._changed:
-            while not self._ended and (self._store is None or not self._waiting):
-                self._changed.wait()
-            if self._ended or self._store is None:
+            if self._ended or self._store is None or not self._waiting:
                 return None
             request, _ = self._waiting.popitem()  # the latest first: it is the one that someone waits for
             self._now = request.film
@@ -212,7 +239,8 @@ class ReadingDesk:
         try:
             film = store.film(request.film)
             if self._tries.begin(film.id) > MOST_TRIES:
-                store.add_reading(film.id, diagnosis=None, error="reading_crashed")
+                begins_one = self._alone and film.run is None
+                store.add_reading(film.id, diagnosis=None, error="reading_crashed", new_run=begins_one)
                 return None
             correction = film.diagnosis.correction if film.diagnosis and not request.afresh else None
             if request.correction:
@@ -253,8 +281,11 @@ class ReadingDesk:
                 changes["device_patient"] = labels
             if acquired_at:
                 changes["acquired_at"] = acquired_at
-        if film.run is None and (run := run_for(film.received_at, name, store.runs(under_way=True, limit=2))):
-            changes["encounter"] = run
+        begins_one = self._alone and film.run is None
+        if film.run is None and not begins_one:
+            run = run_for(film.received_at, name, store.runs(under_way=True, limit=2))
+            if run is not None:
+                changes["encounter"] = run
         keep = partial(
             store.add_reading,
             film.id,
@@ -263,6 +294,7 @@ class ReadingDesk:
             overridden=request.overridden,
             picture=reading.picture,
             preview=reading.preview,
+            new_run=begins_one,
         )
         try:
             keep(radiograph=changes)

@@ -9,6 +9,7 @@ import socket
 import stat
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -50,7 +51,7 @@ def run_headless(folder: Path, options: StationOptions, pin_file: Path | None) -
             revoked.set()
             ended.set()
 
-    station = Station(folder, options=options, notify=tell)
+    station = Station(folder, options=replace(options, alone=True), notify=tell)
     station.warm_up()
     try:
         if station.is_new:

@@ -23,16 +23,18 @@ from edge_app.capture.files import take_file
 from edge_app.capture.hot_folder import HotFolder
 from edge_app.capture.intake import Arrival, Spool
 from edge_app.dicom_setup import addresses, settings_from_json, settings_json
+from edge_app.enrolment import credentials, enrol
 from edge_app.health import Health, health
 from edge_app.hospital_access import HospitalAccess
 from edge_app.preferences import Preferences, load_preferences, save_preferences
 from edge_app.reading import FilmReader, Screened, screened, screened_picture
 from edge_app.reading_desk import ReadingDesk, Request
+from edge_app.releases import ReleaseShelf
 from edge_app.store.keys import KeyRing, MasterKey
 from edge_app.store.store import Store
 from edge_app.store.views import Backup, Film, Room, Standing
 from edge_app.store.views import Change as Stored
-from edge_app.sync import LinkState, StaticCredentials, SyncClient
+from edge_app.sync import LinkState, SyncClient
 from shared.correction import Correction
 from shared.errors import FirstRayError
 from shared.hospital import Revocation
@@ -75,6 +77,7 @@ class StationOptions:
         receive: whether to receive at all.
         hot_folder: folder to take images from; None means as remembered, else none.
         hospital: to send to from now on; None means as remembered, else none.
+        alone: nobody is there to be asked to which run an image belongs; each image begins one of its own.
     """
 
     release: Path | None = None
@@ -83,6 +86,7 @@ class StationOptions:
     receive: bool = True
     hot_folder: Path | None = None
     hospital: HospitalAccess | None = None
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,10 +160,12 @@ class Station:
         self._lock = threading.RLock()
         self._running: _Running | None = None
         self.preferences: Preferences = load_preferences(folder)
+        self._shelf = ReleaseShelf(folder / "releases", installed=self._renew_models)
         self._desk = ReadingDesk(
-            FilmReader(self._options.release, self._options.prevalence),
+            FilmReader(self._options.release, self._options.prevalence, self._shelf),
             tries=folder / "reading.json",
             language=lambda: self.preferences.language,
+            alone=self._options.alone,
             began=lambda film: notify(Change("reading", film)),
             drawn=lambda film: notify(Change("picture", film)),
             read=self._film_read,
@@ -339,6 +345,16 @@ class Station:
             self._start_sync(running)
         self._notify(Change("link"))
 
+    def enrol(self, url: str, code: str) -> HospitalAccess:
+        """Have a hospital take this device on, and send to it from now on. Takes long.
+
+        Raises:
+            FirstRayError: as :func:`edge_app.enrolment.enrol`.
+        """
+        access = enrol(self.store, url, code)
+        self.set_hospital(access)
+        return access
+
     def set_dicom(self, settings: DicomSettings) -> None:
         """Receive with other settings from now on, and remember them. Raises ``dicom_port_in_use``."""
         with self._lock:
@@ -410,9 +426,11 @@ class Station:
         running.sync = SyncClient(
             running.store.outbox,
             access.hospital,
-            StaticCredentials(access.token),
+            credentials(running.store, access),
             on_state=lambda _: self._notify(Change("link")),
             on_revoked=self._revoked,
+            on_release=self._shelf.offered,
+            shelf=self._shelf,
         )
         running.sync.start()
 
@@ -441,6 +459,10 @@ class Station:
 
     def _film_read(self, film: UUID, error: FirstRayError | None) -> None:
         self._notify(Change("refused" if error else "read", film, error))
+
+    def _renew_models(self) -> None:
+        """Another release was installed."""
+        self._desk.renew()
 
     def _happened(self, happening: Happening) -> None:
         if happening.occasion is Occasion.REFUSED:

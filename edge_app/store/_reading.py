@@ -118,6 +118,7 @@ def add_reading(
     reading: Mapping[str, Any],
     radiograph: Mapping[str, Any],
     pictures: Mapping[str, bytes | None],
+    new_run: bool,
 ) -> UUID:
     """See :meth:`edge_app.store.store.Store.add_reading`; ``pictures`` are the ``picture`` and the ``preview``."""
     id = new_id()
@@ -131,7 +132,8 @@ def add_reading(
                 if data:
                     labels[kind] = _kept(images, kind, film, id, data)
             with journal.change() as transaction:
-                spare = _write_reading(transaction, images, (film, id), reading, dict(radiograph), labels)
+                fields = dict(radiograph) | ({"encounter": _new_run(transaction, film)} if new_run else {})
+                spare = _write_reading(transaction, images, (film, id), reading, fields, labels)
         except BaseException:
             spare = {images.name(label.sha256, kind) for kind, label in labels.items()}
             raise
@@ -147,6 +149,13 @@ def _kept(images: Images, kind: str, film: UUID, diagnosis: UUID, data: bytes) -
         return draft.keep(kind, film, diagnosis=diagnosis)
     finally:
         draft.discard()
+
+
+def _new_run(transaction: Transaction, film: UUID) -> UUID:
+    """A run of a patient nobody knows yet, which began when the radiograph came."""
+    patient = transaction.make(RecordType.PATIENT, {})
+    began = visible(transaction.session, RadiographRow, film).received_at
+    return transaction.make(RecordType.ENCOUNTER, {"patient": patient, "started_at": began})
 
 
 def _write_reading(

@@ -195,6 +195,7 @@ class Store(Reads):
         radiograph: Mapping[str, Any] = {},
         picture: bytes | None = None,
         preview: bytes | None = None,
+        new_run: bool = False,
     ) -> UUID:
         """What was read of a radiograph, or why nothing could be; queues preview and original for the hospital.
 
@@ -206,6 +207,7 @@ class Store(Reads):
             radiograph: fields of the radiograph that reading the file showed (``device_patient``, ...).
             picture: display picture, kept with this reading on this device only.
             preview: small JPEG with boxes, sent ahead of the original.
+            new_run: begin a run of an unknown patient for it, in the same transaction.
 
         Returns:
             Id of the diagnosis record.
@@ -217,7 +219,7 @@ class Store(Reads):
             raise not_allowed(("result", "error"), "a reading has either a result or an error")
         reading = {"result": diagnosis, "error": error, "overridden": overridden}
         pictures = {"picture": picture, "preview": preview}
-        return _reading.add_reading(self._journal, self._images, film, reading, radiograph, pictures)
+        return _reading.add_reading(self._journal, self._images, film, reading, radiograph, pictures, new_run)
 
     def assign(self, film: UUID, run: UUID | None) -> None:
         """Say which run a radiograph belongs to. Raises ``record_unknown``."""

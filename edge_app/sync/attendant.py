@@ -10,9 +10,10 @@ from typing import Any, Final
 
 from edge_app.sync.events_lane import EventsLane
 from edge_app.sync.inbox_lane import InboxLane
-from edge_app.sync.lane import LANES, Desk, internal_error
+from edge_app.sync.lane import LANES, Desk, Lane, internal_error
 from edge_app.sync.link import LinkAction, LinkEvent, LinkKind
 from edge_app.sync.problems import Denied, Failed, Foreign, Lost, Revoked, SyncError
+from edge_app.sync.release_lane import ReleaseLane
 from edge_app.sync.uploads_lane import UploadsLane
 from shared.hospital import Revocation
 
@@ -149,7 +150,9 @@ class Attendant:
         if desk.wire.clock_ahead_s is not None:
             desk.link.clock(desk.wire.clock_ahead_s)
         self._uploads.link_is_new()
-        lanes = (EventsLane(desk), self._uploads, InboxLane(desk, self._private))
+        lanes: list[Lane] = [EventsLane(desk), self._uploads, InboxLane(desk, self._private)]
+        if desk.shelf is not None:
+            lanes.append(ReleaseLane(desk, desk.shelf))
         tasks = {asyncio.create_task(lane.run(), name=lane.name) for lane in lanes}
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -17,7 +17,7 @@ from edge_app.sync.attendant import Attendant
 from edge_app.sync.lane import Bell, Desk
 from edge_app.sync.link import Link, LinkKind, LinkState
 from edge_app.sync.pace import Pace
-from edge_app.sync.ports import Credentials, Outbox
+from edge_app.sync.ports import Credentials, Outbox, Shelf
 from edge_app.sync.settings import Hospital
 from edge_app.sync.wire import Wire
 from shared.hospital import ReleaseOffer, Revocation
@@ -44,6 +44,7 @@ class SyncClient:
         on_revoked: called once when the hospital has revoked the device, on a thread of the sync; with ``wipe`` the
             owner must destroy the key. Sending has ended then, and the owner must not begin it again.
         on_release: called with each model release offered, on a thread of the sync, possibly more than once.
+        shelf: where releases that are wanted are kept; None fetches none.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class SyncClient:
         on_state: Callable[[LinkState], None] = _nothing,
         on_revoked: Callable[[Revocation], None] = _nothing,
         on_release: Callable[[ReleaseOffer], None] = _nothing,
+        shelf: Shelf | None = None,
     ) -> None:
+        self._shelf = shelf
         self._outbox = outbox
         self._hospital = hospital
         self._credentials = credentials
@@ -118,7 +121,8 @@ class SyncClient:
     async def _work(self, on_disk: Blocking, on_identity: Blocking, bell: Bell) -> None:
         pace = Pace()
         wire = Wire(self._hospital, self._credentials, pace, on_identity)
-        desk = Desk(self._outbox, wire, pace, self._link, self._hospital.keys(), on_disk, self._on_release, bell=bell)
+        keys, shelf = self._hospital.keys(), self._shelf
+        desk = Desk(self._outbox, wire, pace, self._link, keys, on_disk, self._on_release, shelf, bell)
         attendant = Attendant(desk, self._hospital.private)
         try:
             await attendant.attend(self._on_revoked)

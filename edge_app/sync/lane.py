@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_app.sync.link import Link, LinkEvent
 from edge_app.sync.pace import Backoff, Pace
-from edge_app.sync.ports import Outbox
+from edge_app.sync.ports import Outbox, Shelf
 from edge_app.sync.problems import Denied, Failed, Foreign, Lost, Revoked, SyncError
 from edge_app.sync.wire import Answer, Wire
 from shared.errors import FirstRayError
@@ -53,6 +53,7 @@ class Desk:
     Attributes:
         blocking: runs a function of the outbox on the one thread that is for it.
         keys: of the hospital's receipts.
+        shelf: keeps model releases; None where none are taken.
         take: called on that thread with each release offered, before it counts as taken.
         contacted: the hospital did what it was asked since the link came up.
         haste: seconds to wait before it is looked for again.
@@ -67,6 +68,7 @@ class Desk:
     keys: Mapping[str, Ed25519PublicKey]
     blocking: Callable[..., Awaitable[Any]]
     take: Callable[[Any], None]
+    shelf: Shelf | None = None
     bell: Bell = field(default_factory=Bell)
     backoff: Backoff = field(default_factory=Backoff)
     contacted: bool = False

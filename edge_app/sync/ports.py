@@ -7,6 +7,7 @@ confirms is durable, so that a pulled plug costs at most a repetition.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from edge_app.store.views import Upload
 from shared.events import Event, Position
-from shared.hospital import BatchAnswer, ImageKind, Inbox
+from shared.hospital import BatchAnswer, ImageKind, Inbox, ReleaseOffer
 from shared.receipts import Receipt
 
 
@@ -73,8 +74,45 @@ class Outbox(Protocol):
         """Store what the hospital says, once."""
 
 
+@dataclass(frozen=True, slots=True)
+class Renewal:
+    """A form to post at ``path`` of the hospital, on the connection there is, for new credentials."""
+
+    path: str
+    form: Mapping[str, str]
+
+
+class Shelf(Protocol):
+    """Where releases are kept: :class:`edge_app.releases.ReleaseShelf`."""
+
+    @property
+    def wanted(self) -> ReleaseOffer | None:
+        """What to fetch."""
+
+    def fetched(self, offer: ReleaseOffer) -> int:
+        """How many bytes of it have come."""
+
+    def add(self, offer: ReleaseOffer, piece: bytes) -> None:
+        """The next bytes have come."""
+
+    def install(self, offer: ReleaseOffer) -> None:
+        """All have come."""
+
+    def give_up(self, offer: ReleaseOffer) -> None:
+        """It cannot be had."""
+
+
 class Credentials(Protocol):
-    """How the device shows who it is. Called on the sync's worker thread, so it may ask the network or compute."""
+    """How the device shows who it is. Called on a worker thread of the sync, so it may compute."""
+
+    def renewal(self, clock_ahead_s: float) -> Renewal | None:
+        """What to ask the hospital for before the next request; None where :meth:`headers` are good.
+
+        ``clock_ahead_s`` is by how much this device's clock is ahead of the hospital's.
+        """
+
+    def renewed(self, answer: bytes) -> None:
+        """Take the hospital's answer to the renewal; raises ``FirstRayError`` where it is not understood."""
 
     def headers(self) -> Mapping[str, str]:
         """Headers of the next request. Raises ``FirstRayError`` where there are none now."""
@@ -88,6 +126,13 @@ class StaticCredentials:
 
     def __init__(self, token: str | None = None) -> None:
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+
+    def renewal(self, clock_ahead_s: float) -> Renewal | None:
+        """There is nothing to renew."""
+        return None
+
+    def renewed(self, answer: bytes) -> None:
+        """Never called."""
 
     def headers(self) -> Mapping[str, str]:
         """The token as a header."""

@@ -16,17 +16,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import httpx
 
 from edge_app.sync.pace import Pace
 from edge_app.sync.parse import json_object, moment, problem, retry_after
-from edge_app.sync.ports import Credentials
+from edge_app.sync.ports import Credentials, Renewal
 from edge_app.sync.problems import Denied, Failed, Foreign, Lost, Revoked
 from edge_app.sync.settings import Hospital
 
 MOST_ANSWER: Final = 4 << 20
 """Bytes of an answer, compressed and inflated alike; the largest (500 receipts, a page of the inbox) stay far below."""
+RELEASE_TYPE: Final = "application/zip"
+"""Media type of a model release; nothing else of the hospital's is not JSON."""
 CONNECT_S: Final = 4.0
 HELLO_S: Final = 6.0
 """TCP, TLS and an answer over a bad link, with one packet lost."""
@@ -82,6 +85,7 @@ class Wire:
         self._pace = pace
         self._blocking = blocking
         self._client = self._connect()
+        self._renewing = asyncio.Lock()
         self.clock_ahead_s: float | None = None
 
     def _connect(self) -> httpx.AsyncClient:
@@ -149,14 +153,26 @@ class Wire:
             FirstRayError: there are no credentials.
         """
         for last_try in (False, True):
-            shown = await self._blocking(self._credentials.headers)
             try:
+                shown = await self._credentials_shown()
                 return await self._measured(method, path, {**(headers or {}), **shown}, params or {}, body, longer_s)
             except Denied:
                 await self._blocking(self._credentials.refused)
                 if last_try:
                     raise
         raise AssertionError("unreachable")
+
+    async def _credentials_shown(self) -> Mapping[str, str]:
+        """Headers that say who we are; asks for new ones first where that is needed, once for all lanes."""
+        async with self._renewing:
+            renewal: Renewal | None = await self._blocking(self._credentials.renewal, self.clock_ahead_s or 0.0)
+            if renewal is not None:
+                form = {"Content-Type": "application/x-www-form-urlencoded"}
+                answer = await self._measured("POST", renewal.path, form, {}, urlencode(renewal.form).encode(), 0.0)
+                if not answer.well:
+                    raise Denied
+                await self._blocking(self._credentials.renewed, answer.body)
+        return await self._blocking(self._credentials.headers)
 
     async def _measured(
         self,
@@ -206,7 +222,7 @@ class Wire:
         except httpx.TimeoutException:
             raise Lost("hospital_slow") from None
         except httpx.TransportError as error:
-            raise _tls_error(error) or Lost() from None
+            raise tls_error(error) or Lost() from None
         except httpx.InvalidURL:
             raise Failed("hospital_answer_unreadable") from None
 
@@ -221,8 +237,10 @@ class Wire:
             raise Foreign("network_portal")
         if status >= 500 or status == HTTPStatus.TOO_MANY_REQUESTS:
             raise Failed(retry_after=retry_after(response.headers.get("Retry-After", "")))
-        is_json = response.headers.get("Content-Type", "").partition(";")[0].endswith(("/json", "+json"))
-        if body and not is_json and status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        kind = response.headers.get("Content-Type", "").partition(";")[0]
+        is_json = kind.endswith(("/json", "+json"))
+        is_piece = status == HTTPStatus.PARTIAL_CONTENT and kind == RELEASE_TYPE
+        if body and not (is_json or is_piece) and status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
             raise Foreign("network_portal")
         if status < 400:
             return Answer(status, response.headers, body)
@@ -254,7 +272,7 @@ async def _bounded(response: httpx.Response) -> bytes:
     return body
 
 
-def _tls_error(error: BaseException) -> Foreign | None:
+def tls_error(error: BaseException) -> Foreign | None:
     """What the certificate says against the one who answers; None where the error is of another kind."""
     cause: BaseException | None = error
     while cause is not None:

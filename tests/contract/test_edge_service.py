@@ -89,10 +89,11 @@ def start(tmp_path: Path) -> Iterator[Callable[[], Service]]:
 
 
 def stored(folder: Path) -> tuple[list[Film], list[bytes], list[Event]]:
-    """Films of no run, their bytes, and every event, of the store of a service that has ended."""
+    """Films, their bytes, and every event, of the store of a service that has ended."""
     store = Store.open(folder, KeyRing(folder).unlock(PIN), check=False)
     try:
-        films = store.waiting_films()
+        films = [film for row in store.runs(limit=100) for film in store.run(row.id).films]
+        assert store.waiting_films() == [], "nobody could be asked where they belong"
         return films, [store.original(film.id) for film in films], store.outbox.next_events(500, 10_000_000)
     finally:
         store.close()
@@ -116,6 +117,7 @@ def test_an_image_is_received_read_and_stored(start: Callable[[], Service], tmp_
     assert {ranked.finding for ranked in film.diagnosis.top3} >= {"Mass", "Nodule"}
     assert film.device_patient is not None
     assert film.device_patient.name == "CompressedSamples RG1"
+    assert film.run is not None, "it began a run, which the emergency room sees"
     assert first_break(Position(chain=events[0].chain, number=0), events) is None
     assert "CompressedSamples" not in service.output()
     assert "9RG1" not in service.output()

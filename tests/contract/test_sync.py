@@ -13,6 +13,7 @@ from uuid import uuid4
 import pytest
 
 from edge_app.sync import LinkKind
+from edge_app.sync.ports import Renewal
 from shared.hospital import Acknowledgement, ErMessage, ImageKind, ReleaseOffer
 from tests.fake_hospital import Authority, FakeHospital, How, MemoryOutbox, Shaper, syncing, until
 
@@ -125,6 +126,12 @@ class Renewing:
 
     def __init__(self) -> None:
         self.tokens = ["old"]
+
+    def renewal(self, clock_ahead_s: float) -> Renewal | None:
+        return None
+
+    def renewed(self, answer: bytes) -> None:
+        raise AssertionError("nothing was asked")
 
     def headers(self) -> Mapping[str, str]:
         return {"Authorization": f"Bearer {self.tokens[-1]}"}

@@ -169,8 +169,11 @@ def look_at(device: Device, hospital: FakeHospital, when: str) -> None:
         return
     store = Store.open(device.folder / "store", keys.unlock(PIN), check=False)
     try:
-        films = store.waiting_films()
+        runs = [store.run(row.id) for row in store.runs(limit=100_000)]
+        assert [len(run.films) for run in runs] == [1] * len(runs), f"{when}: each run began with its image"
+        films = [*store.waiting_films(), *(film for run in runs for film in run.films)]
         for film in films:
+            assert (film.run is None) == film.waiting_to_be_read, when
             if film.id not in device.seen:
                 data = store.original(film.id)
                 decode_radiograph(data)

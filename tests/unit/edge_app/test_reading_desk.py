@@ -89,7 +89,7 @@ class FakeReader:
 class Desk:
     """A desk with what it told."""
 
-    def __init__(self, reader: Any, folder: Path) -> None:
+    def __init__(self, reader: Any, folder: Path, alone: bool = False) -> None:
         self.told: list[tuple[UUID, FirstRayError | None]] = []
         self.drawn: list[UUID] = []
         self.models = threading.Event()
@@ -98,6 +98,7 @@ class Desk:
             reader,
             tries=folder / "reading.json",
             language=lambda: "en",
+            alone=alone,
             began=lambda _: None,
             drawn=self.drawn.append,
             read=self._read,
@@ -116,11 +117,11 @@ class Desk:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[[Any], Desk]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Desk]]:
     desks: list[Desk] = []
 
-    def launch(reader: Any) -> Desk:
-        desks.append(Desk(reader, tmp_path))
+    def launch(reader: Any, **options: bool) -> Desk:
+        desks.append(Desk(reader, tmp_path, **options))
         return desks[-1]
 
     yield launch
@@ -322,3 +323,13 @@ def test_a_film_is_not_called_unread_between_its_reading_and_its_record(start: C
     desk.wait(1)
     assert seen == [(False, True)]
     assert not desk.desk.storing(item.id)
+
+
+def test_where_nobody_can_be_asked_a_film_begins_a_run_unless_it_has_one(start: Callable[..., Desk]) -> None:
+    free, owned = film(), replace(film(), run=new_id())
+    store = FakeStore(free, owned)
+    desk = start(FakeReader(), alone=True)
+    desk.desk.open(store)  # type: ignore[arg-type]
+    desk.desk.start()
+    desk.wait(2)
+    assert {number: fields["new_run"] for number, fields in store.stored} == {free.id: True, owned.id: False}

@@ -136,6 +136,15 @@ def test_a_reading_is_shown_as_it_was_made(store: Store) -> None:
     assert whole.films == (view,)
 
 
+def test_a_reading_that_nobody_can_be_asked_about_begins_a_run(store: Store) -> None:
+    film = receive(store)
+    store.add_reading(film, diagnosis=diagnosis("Mass"), error=None, new_run=True)
+    (row,) = store.runs(under_way=True, limit=5)
+    assert store.film(film).run == row.id
+    assert row.encounter.started_at == store.film(film).received_at
+    assert row.who.name is None
+
+
 def test_an_earlier_reading_stays_with_its_picture(store: Store, folder: Path) -> None:
     film = receive(store)
     pictures = {"picture": b"one", "preview": b"p1"}
