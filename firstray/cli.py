@@ -8,6 +8,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
+from firstray.hospital import register
 from firstray.training import DEFAULT_CACHE, CacheOption, DataOption, train_app
 from shared.errors import FirstRayError
 
@@ -21,6 +22,7 @@ app = typer.Typer(
 release_app = typer.Typer(help="Sign and verify model releases.", no_args_is_help=True)
 app.add_typer(train_app, name="train")
 app.add_typer(release_app, name="release")
+register(app)
 
 ReleaseOption = Annotated[
     Optional[Path], typer.Option("--release", help="Folder of the model release; the installed one if not given.")
@@ -139,6 +141,15 @@ def edge(
     hospital: Annotated[
         Optional[Path], typer.Option(help="JSON file of the hospital to send to; remembered from then on.")
     ] = None,
+    enrol: Annotated[
+        Optional[tuple[str, str]],
+        typer.Option(
+            "--enrol",
+            metavar="URL CODE",
+            help="Have the hospital at URL take this device on, by the code its admin page shows, then end. "
+            "The PIN comes from --pin-file, or is asked.",
+        ),
+    ] = None,
 ) -> None:
     """The paramedic's app: receives, reads, keeps and sends radiographs (needs the extra 'edge')."""
     from firstray.edge import Options, run
@@ -159,6 +170,7 @@ def edge(
         receive=receive,
         hot_folder=hot_folder,
         hospital=hospital,
+        enrol=enrol,
     )
     raise typer.Exit(run(chosen))
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import typer
+
 from shared.errors import FirstRayError
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ class Options:
     receive: bool = True
     hot_folder: Path | None = None
     hospital: Path | None = None
+    enrol: tuple[str, str] | None = None
 
 
 def default_store() -> Path:
@@ -65,12 +68,37 @@ def run(options: Options) -> int:
         with tempfile.TemporaryDirectory(prefix="firstray-demo-") as scratch:
             return _demo(replace(options, store=options.store or Path(scratch) / "store"), Path(scratch))
     store = options.store or default_store()
+    if options.enrol is not None:
+        return _enrol(store, options.pin_file, *options.enrol)
     if options.headless:
         from edge_app.service import run_headless
 
         return run_headless(store, _station_options(options), options.pin_file)
     _window(options, store, None)
     return 0
+
+
+def _enrol(store: Path, pin_file: Path | None, url: str, code: str) -> int:
+    """Have a hospital take this device on, then end; the next start sends to it."""
+    from edge_app.enrolment import enrol_folder
+    from shared.enrolment import EnrolmentCode
+
+    EnrolmentCode.parse(code)  # a mistyped code is told before the PIN is asked
+    access = enrol_folder(store, _pin(store, pin_file), url, code)
+    print(f"Enrolled at {access.hospital.name or access.hospital.url}. The app sends there from its next start.")
+    return 0
+
+
+def _pin(store: Path, pin_file: Path | None) -> str:
+    """The PIN from its file or the systemd credential; asked for where there is a terminal instead."""
+    from edge_app.service import read_pin
+    from edge_app.store.keys import KeyRing
+
+    if pin_file is not None or "CREDENTIALS_DIRECTORY" in os.environ or not sys.stdin.isatty():
+        return read_pin(pin_file)
+    is_new = not KeyRing(store).exists
+    pin: str = typer.prompt("New PIN" if is_new else "PIN", hide_input=True, confirmation_prompt=is_new)
+    return pin
 
 
 def _window(options: Options, store: Path, prepare: Callable[[Station], None] | None) -> None:
