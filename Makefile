@@ -12,9 +12,10 @@ EXTRAS_edge := edge,dev
 EXTRAS_server := server,dev
 EXTRAS_all := edge,server,train,convert,tensorflow,dev
 
-# `make walk-edge` walks through the app by itself, with a screenshot a step in results/walk-edge.
+# `make walk-edge` walks through the app by itself, with a screenshot a step in results/walk-edge; `make e2e` goes from an
+# X-ray device to the emergency room and back (results/e2e).
 
-.PHONY: run test check bench walk-edge translations apt clean
+.PHONY: run test check bench walk-edge e2e translations apt clean
 
 run: $(VENV)/.installed-run
 	@$(BIN)/firstray demo
@@ -35,8 +36,12 @@ bench: apt $(VENV)/.installed-all
 walk-edge: apt $(VENV)/.installed-edge
 	$(BIN)/python -m tools.walk_edge
 
+e2e: apt $(VENV)/.installed-all
+	$(BIN)/python -m tools.e2e
+
 translations: $(VENV)/.installed-edge
 	$(BIN)/pybabel compile -D firstray -d edge_app/locale
+	$(BIN)/pybabel compile -D hospital -d sync_server/locale
 
 apt:
 	@sh tools/apt_packages.sh $(PART)

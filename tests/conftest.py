@@ -9,21 +9,25 @@ import pytest
 
 PARTS = {
     "edge": ("unit/shared", "unit/edge_app", "unit/firstray", "fault", "ui", "contract"),
-    "server": ("unit/shared", "unit/firstray", "fault", "contract"),
+    "server": ("unit/shared", "unit/sync_server", "unit/firstray", "fault", "contract", "web"),
 }
 """Test folders of a part that is tested without the rest (``make test PART=edge``)."""
-EDGE_ONLY = re.compile(r"(contract|fault)/.*(dicom_receiver|edge|killed_device|station|store|sync)")
-"""Tests of the ambulance's app in folders that the hospital's part shares."""
+OTHERS = {
+    "edge": re.compile(r"contract/(sync_server|test_enrolled_edge)|fault/\w*(server|job)"),
+    "server": re.compile(r"(contract|fault)/\w*(dicom_receiver|edge|killed_device|station|store|sync)\w*\.py"),
+}
+"""Tests of the other part, or of both together, in folders that they share."""
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """Leave out the folders that do not belong to the part under test."""
-    part = PARTS.get(os.environ.get("FIRSTRAY_TEST_PART", "all"))
+    name = os.environ.get("FIRSTRAY_TEST_PART", "all")
+    part = PARTS.get(name)
     tests = Path(__file__).parent
     if part is None or not collection_path.is_relative_to(tests):
         return None
     relative = collection_path.relative_to(tests).as_posix()
-    if part is PARTS["server"] and EDGE_ONLY.match(relative):
+    if OTHERS[name].match(relative):
         return True
     related = any(folder.startswith(relative + "/") or (relative + "/").startswith(folder + "/") for folder in part)
     return None if related or relative in (".", "conftest.py") else True

@@ -6,9 +6,11 @@ set -eu
 window="libgl1 libgl1-mesa-dri libx11-6 libxext6 libxcursor1 libxi6 libxrandr2 libxss1 libxfixes3 libmtdev1 xvfb xdotool x11-utils imagemagick"
 decoding="dcmtk"
 sending="orthanc"
+hospital="postgresql chromium"
 case "${1:-all}" in
-  server) wanted="$decoding" ;;
-  *) wanted="$decoding $sending $window" ;;
+  server) wanted="$decoding $hospital" ;;
+  edge) wanted="$decoding $sending $window" ;;
+  *) wanted="$decoding $sending $window $hospital" ;;
 esac
 
 command -v dpkg-query >/dev/null || exit 0

@@ -41,7 +41,7 @@ class Walk(Screen):
         time.sleep(0.8)
         self._step += 1
         file = self._out / f"{self._step:02d}-{name}.png"
-        file.write_bytes(self._run("import", "-window", "root", "png:-"))
+        file.write_bytes(self.photo())
         print(file)
 
     def type_pin(self, pin: str) -> None:

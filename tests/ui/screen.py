@@ -91,8 +91,11 @@ class Screen:
 
     def pixels(self) -> Pixels:
         """What is on the screen, ``[H, W, 3]``."""
-        shot = self._run("import", "-window", "root", "png:-")
-        return np.asarray(Image.open(BytesIO(shot)).convert("RGB"))
+        return np.asarray(Image.open(BytesIO(self.photo())).convert("RGB"))
+
+    def photo(self) -> bytes:
+        """What is on the screen, as PNG."""
+        return self._run("import", "-window", "root", "png:-")
 
     def wait_for_pixels(self, right: Callable[[Pixels], bool], what: str) -> Pixels:
         """Wait until the screen looks right."""
