@@ -15,7 +15,7 @@ EXTRAS_all := edge,server,train,convert,tensorflow,dev
 # `make walk-edge` walks through the app by itself, with a screenshot a step in results/walk-edge; `make e2e` goes from an
 # X-ray device to the emergency room and back (results/e2e).
 
-.PHONY: run test check bench walk-edge e2e translations apt clean
+.PHONY: run test check bench bench-server walk-edge e2e translations apt clean
 
 run: $(VENV)/.installed-run
 	@$(BIN)/firstray demo
@@ -32,6 +32,9 @@ check: $(VENV)/.installed-all
 bench: apt $(VENV)/.installed-all
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.edge
+
+bench-server: apt $(VENV)/.installed-all
+	$(BIN)/python -m benchmarks.server
 
 walk-edge: apt $(VENV)/.installed-edge
 	$(BIN)/python -m tools.walk_edge

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 import socket
 from collections.abc import Callable
 from typing import Any, Final
@@ -134,9 +135,19 @@ def run(settings: Settings, ready: Callable[[FastAPI], None] | None = None) -> N
         FirstRayError: what :func:`sync_server.hospital.open_hospital` raises.
     """
     logs.set_up(settings.log_level)
+    _allow_connections()
     app = make_app(settings)
     if ready is not None:
         ready(app)
     _log.info("the hospital is at %s", settings.public_url)
     with Housekeeping(app.state.hospital):
         server_for(settings, app).run()
+
+
+def _allow_connections() -> None:
+    """As many open files as the system lets this user have, if it needs them: the usual 1024 are fewer than connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MOST_CONNECTIONS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, limit), hard))

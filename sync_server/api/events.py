@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter, Depends, Request
 from prometheus_client import Counter
-from starlette.concurrency import run_in_threadpool
 
 from shared.errors import FirstRayError
 from shared.hospital import BatchAnswer, EventBatch
@@ -23,6 +23,8 @@ from sync_server.hospital import Hospital
 
 router = APIRouter(prefix="/v1", tags=["sync"])
 
+_intake: Final = CapacityLimiter(2)
+"""Batches stored at once: more threads only take the interpreter from one another, and from those who answer pages."""
 _STATUS: Final = {"device_unknown": 403, "too_large": 413}
 _OUTCOMES = Counter("firstray_events", "Events of devices, by what became of them", ["outcome"])
 _BODY = {"required": True, "content": {"application/json": {"schema": reference(EventBatch)}}}
@@ -40,7 +42,7 @@ async def post_events(
     event that is stored, now or before, is answered by a receipt. ``Content-Encoding: gzip`` is understood.
     """
     body = await json_body(request)
-    return await run_in_threadpool(_store, hospital, sender, body)
+    return await to_thread.run_sync(_store, hospital, sender, body, limiter=_intake)
 
 
 def _store(hospital: Hospital, sender: DeviceRow, body: bytes) -> BatchAnswer:

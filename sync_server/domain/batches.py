@@ -18,7 +18,6 @@ from shared.events import Event, Position, Put
 from shared.hospital import MAX_EVENT_BYTES, MOST_EVENTS
 from shared.records import REQUIRED, RecordType, Sha256, changed_fields
 
-
 MOST_PARTS: Final = 100_000
 """Objects and lists in a batch's JSON, at most: 200 an event, and an event has some 20. Each takes a hundred times as
 much memory as its two bytes."""

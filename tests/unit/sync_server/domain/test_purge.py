@@ -1,0 +1,284 @@
+"""Deleting with a reason and taking it back; purging content and bytes while the chain stays whole."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from shared.errors import FirstRayError
+from shared.events import FIRST_PREVIOUS, Event
+from shared.hospital import ErMessage, OutcomeStatus, Presence
+from shared.identity import new_id
+from shared.records import RecordType
+from sync_server.db.tables import (
+    METADATA,
+    AuditRow,
+    ConfirmedReadingRow,
+    EncounterRow,
+    EventRow,
+    HistoryRow,
+    ImageDeliveryRow,
+    ImageRow,
+    InboxRow,
+    MessageRow,
+    PatientRow,
+    RadiographRow,
+)
+from sync_server.domain import audit, hiding, histories, inbox
+from sync_server.domain.purge import Purged, purge
+from sync_server.hospital import Hospital
+from tests.hospital import DATABASES, Cluster, TestDevice, cluster_or_skip, enrolled_device, new_hospital
+
+LATER = datetime.now(UTC) + timedelta(days=31)
+SECRET = "Gwangju-Secret"
+"""Occurs in everything that is said of the patient, and must occur nowhere after the purge."""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    yield from cluster_or_skip()
+
+
+@pytest.fixture(params=DATABASES)
+def hospital(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hospital]:
+    database = request.getfixturevalue("cluster").new_database() if request.param == "postgresql" else None
+    made = new_hospital(tmp_path, database, listen=False)
+    yield made
+    made.close()
+
+
+def hold(hospital: Hospital, device: TestDevice, data: bytes, kind: str = "original") -> str:
+    """The hospital holds some bytes, as after an upload."""
+    name = sha256(data).hexdigest()
+    file = hospital.settings.data / "upload"
+    file.write_bytes(data)
+    hospital.images.put(file, name)
+    file.unlink()  # it may be the very bytes that are held now
+    with hospital.database.writing() as session:
+        session.merge(ImageRow(sha256=name, kind=kind, size=len(data), stored_at=datetime.now(UTC)))
+        session.merge(ImageDeliveryRow(sha256=name, device=device.id, at=datetime.now(UTC)))
+    return name
+
+
+def whole_run(hospital: Hospital, device: TestDevice, data: bytes) -> tuple[UUID, UUID, UUID, str]:
+    """A run with everything: patient, run, film, its SHA-256."""
+    name = hold(hospital, device, data)
+    patient, run = device.run(SECRET, notes=SECRET, chief_complaint=SECRET)
+    device.vital_signs(run, spo2=91)
+    film = device.film(run, name, device_patient={"name": SECRET})
+    device.diagnosis(film, ["Effusion"])
+    device.send()
+    with hospital.database.writing() as session:
+        now, someone = datetime.now(UTC), new_id()
+        session.add(MessageRow(id=new_id(), encounter=run, text=SECRET, by=someone, by_name="Dr", at=now))
+        session.add(
+            ConfirmedReadingRow(
+                id=new_id(),
+                encounter=run,
+                radiograph=film,
+                findings={"Effusion": Presence.PRESENT.value},
+                text=SECRET,
+                by=someone,
+                by_name="Dr",
+                at=now,
+            )
+        )
+        inbox.say(session, device.id, ErMessage(encounter=run, text=SECRET, by="Dr", at=now))
+        histories.refresh(session, [run])
+    return patient, run, film, name
+
+
+def hide(hospital: Hospital, run: UUID) -> None:
+    with hospital.database.writing() as session:
+        assert hiding.hide(session, [run], "entered twice", "user:admin") == 1
+
+
+def visible(hospital: Hospital) -> list[UUID]:
+    with hospital.database.reading() as session:
+        return list(session.exec(select(HistoryRow.encounter).where(col(HistoryRow.visible).is_(True))).all())
+
+
+def everything(session: Session) -> str:
+    """All the database says, but for the audit log."""
+    tables = [table for table in METADATA.sorted_tables if table.name != "audit"]
+    return " ".join(
+        json.dumps([str(value) for value in row]) for one in tables for row in session.execute(one.select())
+    )
+
+
+def verify_chain(session: Session, device: UUID) -> int:
+    """Check a device's chains by what is left of their events; gives how many still have their content."""
+    rows = session.exec(select(EventRow).where(EventRow.device == device).order_by(col(EventRow.number))).all()
+    ends: dict[UUID, str] = {}
+    whole = 0
+    for row in rows:
+        if row.body:
+            event = Event.model_validate_json(row.body)
+            assert event.intact()
+            assert event.hash == row.hash
+            assert event.previous == ends.get(row.chain, FIRST_PREVIOUS)
+            whole += 1
+        ends[row.chain] = row.hash
+    return whole
+
+
+def test_a_deleted_run_is_gone_from_lists_and_can_be_shown_again(hospital: Hospital) -> None:
+    device = enrolled_device(hospital)
+    _, run = device.run()
+    device.send()
+    assert visible(hospital) == [run]
+    hide(hospital, run)
+    assert visible(hospital) == []
+    with hospital.database.writing() as session:
+        assert hiding.hide(session, [run], "again", "user:admin") == 0
+        assert hiding.show(session, [run], "user:admin") == 1
+        assert hiding.show(session, [run], "user:admin") == 0
+    assert visible(hospital) == [run]
+    with hospital.database.reading() as session:
+        said = session.exec(select(AuditRow).where(AuditRow.subject == str(run)).order_by(col(AuditRow.number))).all()
+        assert [(row.action, row.details) for row in said] == [
+            ("run.deleted", {"reason": "entered twice"}),
+            ("run.restored", {}),
+        ]
+
+
+@pytest.mark.parametrize("reason", ["", "  \n", "x" * 501])
+def test_deleting_needs_a_reason_and_a_run(hospital: Hospital, reason: str) -> None:
+    device = enrolled_device(hospital)
+    _, run = device.run()
+    device.send()
+    with hospital.database.writing() as session, pytest.raises(FirstRayError) as caught:
+        hiding.hide(session, [run], reason, "user:admin")
+    assert caught.value.code == "reason_missing"
+    with hospital.database.writing() as session, pytest.raises(FirstRayError) as caught:
+        hiding.hide(session, [run, new_id()], "why not", "user:admin")
+    assert caught.value.code == "run_unknown"
+    assert visible(hospital) == [run]
+
+
+def test_nothing_is_purged_before_its_time(hospital: Hospital) -> None:
+    device = enrolled_device(hospital)
+    *_, name = whole_run(hospital, device, b"film")
+    assert purge(hospital, LATER) == Purged()
+    with hospital.database.reading() as session:
+        run = session.exec(select(EncounterRow.id)).one()
+    hide(hospital, run)
+    assert purge(hospital, datetime.now(UTC) + timedelta(days=29)) == Purged()
+    assert hospital.images.exists(name)
+    with hospital.database.writing() as session:
+        assert hiding.show(session, [run], "user:admin") == 1
+    assert purge(hospital, LATER) == Purged()
+    assert visible(hospital) == [run]
+
+
+def test_a_purge_leaves_no_word_and_no_byte_and_the_chain_whole(hospital: Hospital) -> None:
+    device = enrolled_device(hospital)
+    _, other = device.run("stays")
+    patient, run, film, name = whole_run(hospital, device, b"film")
+    hide(hospital, run)
+    done = purge(hospital, LATER)
+    assert done == Purged(runs=1, records=5, images=1)
+    assert not hospital.images.exists(name)
+    assert visible(hospital) == [other]
+    with hospital.database.reading() as session:
+        assert SECRET not in everything(session)
+        assert verify_chain(session, device.id) == 3  # the chain's opening, and the other run with its patient
+        for table, id in ((PatientRow, patient), (EncounterRow, run), (RadiographRow, film)):
+            row = session.get(table, id)
+            assert row is not None
+            assert row.purged_at is not None
+            assert row.content == {}
+        assert session.exec(select(func.count()).select_from(InboxRow)).one() == 0
+        assert audit.verify(session).whole
+    assert purge(hospital, LATER) == Purged()
+
+
+def test_a_purged_run_does_not_come_back_when_the_device_says_it_again(hospital: Hospital) -> None:
+    device = enrolled_device(hospital)
+    _, run, film, _ = whole_run(hospital, device, b"film")
+    hide(hospital, run)
+    purge(hospital, LATER)
+    again = device.send()
+    assert {outcome.status for outcome in again.outcomes} == {OutcomeStatus.STORED}
+    start = len(device.events)
+    device.open_chain(after=device.end)
+    device.put(RecordType.ENCOUNTER, {"notes": SECRET}, run)
+    device.vital_signs(run, spo2=88)
+    device.diagnosis(film, ["Mass"])
+    device.send(device.events[start:])
+    purge(hospital, LATER)
+    with hospital.database.reading() as session:
+        assert SECRET not in everything(session)
+        verify_chain(session, device.id)
+        open_bodies = session.exec(select(EventRow.body).where(EventRow.body != "")).all()
+    assert all('"open_chain"' in body for body in open_bodies)
+    assert visible(hospital) == []
+
+
+def test_bytes_and_patients_that_others_refer_to_stay(hospital: Hospital) -> None:
+    device = enrolled_device(hospital)
+    patient, run, _, name = whole_run(hospital, device, b"film")
+    second = new_id()
+    started = {"patient": patient, "started_at": datetime.now(UTC)}
+    device.put(RecordType.ENCOUNTER, started, second)
+    film = device.film(second, name)
+    device.send()
+    hide(hospital, run)
+    assert purge(hospital, LATER).images == 0
+    assert hospital.images.exists(name)
+    with hospital.database.reading() as session:
+        kept = session.get(PatientRow, patient)
+        assert kept is not None
+        assert kept.content["name"] == SECRET
+        radiograph = session.get(RadiographRow, film)
+        assert radiograph is not None
+        assert radiograph.purged_at is None
+    hide(hospital, second)
+    assert purge(hospital, LATER) == Purged(runs=1, records=3, images=1)
+    assert not hospital.images.exists(name)
+
+
+def test_what_a_crew_deleted_is_purged_as_well(hospital: Hospital) -> None:
+    device = enrolled_device(hospital)
+    _, run, film, name = whole_run(hospital, device, b"film")
+    _, keeps = device.run("stays")
+    lost = device.film(keeps, hold(hospital, device, b"another"))
+    device.delete(RecordType.ENCOUNTER, run, reason=SECRET)
+    device.delete(RecordType.RADIOGRAPH, lost, reason=SECRET)
+    device.send()
+    assert visible(hospital) == [keeps]
+    purge(hospital, LATER)
+    assert not hospital.images.exists(name)
+    assert not hospital.images.exists(sha256(b"another").hexdigest())
+    with hospital.database.reading() as session:
+        assert SECRET not in everything(session)
+        for table, id in ((EncounterRow, run), (RadiographRow, film), (RadiographRow, lost)):
+            row = session.get(table, id)
+            assert row is not None
+            assert row.purged_at is not None
+        assert verify_chain(session, device.id) == 3
+    assert visible(hospital) == [keeps]
+
+
+def test_a_purge_that_was_cut_off_goes_on(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
+    device = enrolled_device(hospital)
+    _, run, _, name = whole_run(hospital, device, b"film")
+    hide(hospital, run)
+
+    def cut(_: str) -> None:
+        raise RuntimeError("power")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(hospital.images, "delete", cut)
+        with pytest.raises(RuntimeError, match="power"):
+            purge(hospital, LATER)
+    with hospital.database.reading() as session:
+        assert session.get(ImageRow, name) is not None
+    assert purge(hospital, LATER) == Purged(images=1)
+    assert not hospital.images.exists(name)
