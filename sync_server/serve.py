@@ -145,7 +145,7 @@ def run(settings: Settings, ready: Callable[[FastAPI], None] | None = None) -> N
 
 
 def _allow_connections() -> None:
-    """As many open files as the system lets this user have, if it needs them: the usual 1024 are fewer than connections."""
+    """As many open files as the system grants, if it needs them: the usual 1024 are fewer than its connections."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MOST_CONNECTIONS
     if soft != resource.RLIM_INFINITY and soft < wanted:
