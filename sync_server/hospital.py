@@ -12,7 +12,7 @@ from shared.hybrid_clock import HybridClock
 from shared.identity import new_id
 from sync_server.db.engine import Database, migrate, open_engine
 from sync_server.db.tables import SettingRow
-from sync_server.domain import readings
+from sync_server.domain import fleet, readings
 from sync_server.domain.changes import Changes
 from sync_server.domain.effects import IntakeResult
 from sync_server.domain.images import ImageStore
@@ -74,7 +74,7 @@ def open_hospital(settings: Settings, listen: bool = True) -> Hospital:
             changes=Changes(database, listen),
         )
         hospital.images.on_original.append(readings.original_held)
-        hospital.after_events.append(readings.events_came)
+        hospital.after_events += [readings.events_came, fleet.note_release]
         return hospital
     except BaseException:
         engine.dispose()

@@ -13,8 +13,10 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select
 
-from sync_server.db.tables import DeviceRow, ImageRow, RadiographRow, ServerReadingRow, UploadRow
+from shared.records import RecordType
+from sync_server.db.tables import DeviceRow, DiagnosisRow, ImageRow, RadiographRow, ServerReadingRow, UploadRow
 from sync_server.domain import inbox
+from sync_server.domain.effects import IntakeResult
 from sync_server.domain.readings import FRESH
 
 SILENT: Final = timedelta(days=3)
@@ -104,6 +106,22 @@ def devices(session: Session, now: datetime) -> list[Device]:
         for row in session.exec(select(DeviceRow)).all()
     ]
     return sorted(found, key=lambda device: (_ORDER[device.standing], device.row.name.casefold(), device.row.id))
+
+
+def note_release(session: Session, result: IntakeResult) -> None:
+    """A device's latest diagnosis says which model release it runs: kept in its facts for the list of devices."""
+    ids = result.touched.get(RecordType.DIAGNOSIS, set())
+    device = session.get(DeviceRow, result.device) if ids else None
+    if device is None:
+        return
+    for row in session.exec(select(DiagnosisRow).where(col(DiagnosisRow.id).in_(ids))).all():
+        release = (row.content.get("result") or {}).get("release")
+        made_at = row.content.get("made_at")
+        known = device.facts.get("diagnosed_at")
+        # What an ambulance says once more, in a new chain, is not news.
+        if release and made_at and (known is None or datetime.fromisoformat(made_at) > datetime.fromisoformat(known)):
+            device.facts = {**device.facts, "release": release, "diagnosed_at": made_at}
+    session.add(device)
 
 
 def queue(session: Session, now: datetime) -> Queue:

@@ -15,6 +15,7 @@ from sync_server.domain import fleet, inbox
 from sync_server.domain.fleet import Standing
 from sync_server.hospital import Hospital
 from tests.hospital import enrolled_device, new_hospital
+from tests.hospital.devices import reading
 
 NOW = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
@@ -101,3 +102,24 @@ def test_the_queue_is_told_and_called_slow_in_time(hospital: Hospital) -> None:
     assert (found.waiting, found.again, found.failed, found.poison, found.done_lately) == (3, 1, 1, 1, 1)
     assert found.oldest == NOW - timedelta(minutes=9)
     assert not found.slow
+
+
+def test_a_device_runs_the_release_of_its_latest_diagnosis(hospital: Hospital) -> None:
+    sender = enrolled_device(hospital)
+    _, run = sender.run()
+    film = sender.film(run)
+
+    def release() -> object:
+        with hospital.database.reading() as session:
+            (one,) = fleet.devices(session, NOW)
+            return one.row.facts.get("release")
+
+    sender.send()
+    assert release() is None
+    for made_at, named in ((NOW, "2026-11-25"), (NOW + timedelta(days=1), "2026-12-01"), (NOW, "2026-11-25")):
+        sender.diagnosis(film, made_at=made_at, result={**reading(), "release": named})
+    sender.send()
+    assert release() == "2026-12-01"
+    sender.diagnosis(film, made_at=NOW, result={**reading(), "release": "2026-11-25"})
+    sender.send()
+    assert release() == "2026-12-01", "what is said once more is not news"
