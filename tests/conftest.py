@@ -13,8 +13,8 @@ PARTS = {
 }
 """Test folders of a part that is tested without the rest (``make test PART=edge``)."""
 OTHERS = {
-    "edge": re.compile(r"contract/(sync_server|test_enrolled_edge)|fault/\w*(server|job)"),
-    "server": re.compile(r"(contract|fault)/\w*(dicom_receiver|edge|killed_device|station|store|sync)\w*\.py"),
+    "edge": re.compile(r"contract/(sync_server|test_enrolled_edge|test_end_to_end)|fault/\w*(server|job)"),
+    "server": re.compile(r"(contract|fault)/\w*(dicom_receiver|edge|to_end|killed_device|station|store|sync)\w*\.py"),
 }
 """Tests of the other part, or of both together, in folders that they share."""
 
