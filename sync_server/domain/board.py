@@ -1,4 +1,7 @@
-"""What the ER board shows: runs under way, most urgent first; those that arrived lately, and those nobody has ended."""
+"""What the ER board shows: runs under way, most urgent first; those that arrived lately, and those nobody has ended.
+
+And radiographs of no run: the crew has not said yet whose they are, but what they show may be urgent.
+"""
 
 from __future__ import annotations
 
@@ -65,6 +68,28 @@ class Entry:
         return tuple(key for key in KEYS if key in found)
 
 
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A radiograph of no run.
+
+    Attributes:
+        received_at: when the device stored it.
+        device: name of the ambulance.
+        state: what became of it there.
+        urgent: urgent findings; suspected: likely ones, these included; open: as in :class:`Entry`.
+        immediate: as in :class:`Entry`.
+    """
+
+    id: UUID
+    received_at: datetime
+    device: str
+    state: FilmState
+    urgent: tuple[str, ...]
+    suspected: tuple[str, ...]
+    open: tuple[str, ...]
+    immediate: bool
+
+
 @dataclass(slots=True)
 class Films:
     """What is known of a run's radiographs: how many are in which state, and what their readings leave open."""
@@ -80,6 +105,7 @@ class Board:
     under_way: tuple[Entry, ...]
     arrived: tuple[Entry, ...]
     stale: tuple[Entry, ...]
+    loose: tuple[Loose, ...] = ()
     more: int = 0
 
 
@@ -108,7 +134,8 @@ def read(session: Session, now: datetime | None = None) -> Board:
     def entries(runs: Iterable[HistoryRow]) -> tuple[Entry, ...]:
         return tuple(_entry(run, devices.get(run.device, ""), films.get(run.encounter, Films())) for run in runs)
 
-    return Board(entries(under_way[:MOST]), entries(arrived), entries(stale), max(0, len(under_way) - MOST))
+    more = max(0, len(under_way) - MOST)
+    return Board(entries(under_way[:MOST]), entries(arrived), entries(stale), _loose(session, now), more)
 
 
 def films_of(session: Session, encounters: list[UUID]) -> dict[UUID, Films]:
@@ -120,14 +147,7 @@ def films_of(session: Session, encounters: list[UUID]) -> dict[UUID, Films]:
             col(RadiographRow.encounter).in_(encounters), *_live(RadiographRow)
         )
     ).all()
-    latest: dict[UUID, dict[str, Any]] = {}
-    for radiograph, content in session.exec(
-        select(DiagnosisRow.radiograph, DiagnosisRow.content).where(
-            col(DiagnosisRow.radiograph).in_([film for film, _ in films]), *_live(DiagnosisRow)
-        )
-    ):
-        if radiograph is not None and content.get("made_at", "") >= latest.get(radiograph, {}).get("made_at", ""):
-            latest[radiograph] = dict(content)
+    latest = _latest(session, [film for film, _ in films])
     found: dict[UUID, Films] = {}
     for film, encounter in films:
         if encounter is not None:
@@ -136,6 +156,50 @@ def films_of(session: Session, encounters: list[UUID]) -> dict[UUID, Films]:
             of_run.states[film_state(reading)] += 1
             of_run.open |= _left_open(reading)
     return found
+
+
+def _loose(session: Session, now: datetime) -> tuple[Loose, ...]:
+    """Radiographs of no run that came within :data:`STALE`, the most urgent first, then the latest."""
+    films = session.exec(
+        select(RadiographRow)
+        .where(col(RadiographRow.encounter).is_(None), col(RadiographRow.first_at) >= now - STALE)
+        .where(*_live(RadiographRow))
+        .order_by(col(RadiographRow.first_at).desc())
+        .limit(MOST)
+    ).all()
+    latest = _latest(session, [film.id for film in films])
+    devices = _devices(session, {film.device for film in films})
+    found = []
+    for film in films:
+        reading = latest.get(film.id)
+        result = (reading or {}).get("result") or {}
+        urgent = tuple(result.get("urgent") or ())
+        states = result.get("states") or {}
+        found.append(
+            Loose(
+                id=film.id,
+                received_at=datetime.fromisoformat(film.content["received_at"]),
+                device=devices.get(film.device, ""),
+                state=film_state(reading),
+                urgent=urgent,
+                suspected=tuple(key for key in KEYS if states.get(key) == State.LIKELY.value),
+                open=tuple(key for key in _DEADLY if key in _left_open(reading)),
+                immediate=any(key in _DEADLY for key in urgent),
+            )
+        )
+    return tuple(sorted(found, key=lambda film: (not film.immediate, not film.urgent)))
+
+
+def _latest(session: Session, films: list[UUID]) -> dict[UUID, dict[str, Any]]:
+    """Radiograph -> content of its latest reading."""
+    latest: dict[UUID, dict[str, Any]] = {}
+    readings = select(DiagnosisRow.radiograph, DiagnosisRow.content).where(
+        col(DiagnosisRow.radiograph).in_(films), *_live(DiagnosisRow)
+    )
+    for radiograph, content in session.exec(readings) if films else ():
+        if radiograph is not None and content.get("made_at", "") >= latest.get(radiograph, {}).get("made_at", ""):
+            latest[radiograph] = dict(content)
+    return latest
 
 
 def film_state(reading: dict[str, Any] | None) -> FilmState:

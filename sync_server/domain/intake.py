@@ -108,7 +108,7 @@ def _take(hospital: Hospital, session: Session, device: UUID, id: UUID, batch: S
     result.encounters |= histories.touched_by(session, indirect)
     histories.refresh(session, result.encounters)
     _go_on(hospital, session, result)
-    if result.encounters:
+    if result.encounters or result.touched.keys() & {RecordType.RADIOGRAPH, RecordType.DIAGNOSIS}:
         publish(session, BOARD, *(run_of(encounter) for encounter in sorted(result.encounters)))
     return done
 

@@ -133,3 +133,21 @@ def test_what_a_physician_has_judged_is_no_longer_open(hospital: Hospital, devic
 )
 def test_vital_signs_that_stand_out(name: str, value: int | None, age: int | None, expected: str) -> None:
     assert mark(name, value, age) == expected
+
+
+def test_images_of_no_run_are_shown_until_the_crew_says_whose_they_are(hospital: Hospital, device: TestDevice) -> None:
+    going = run(device)
+    quiet, urgent = device.film(None), device.film(None)
+    device.diagnosis(urgent, ["Pneumothorax", "Mass"])
+    seen = shown(hospital, device)
+    assert [film.id for film in seen.loose] == [urgent, quiet]
+    assert (seen.loose[0].urgent, seen.loose[0].immediate) == (("Pneumothorax",), True)
+    assert set(seen.loose[0].suspected) == {"Pneumothorax", "Mass"}
+    assert seen.loose[0].device == "Ambulance 12"
+    assert (seen.loose[1].state, seen.loose[1].suspected) == (FilmState.WAITING, ())
+    device.put(RecordType.RADIOGRAPH, {"encounter": going}, urgent)
+    seen = shown(hospital, device)
+    assert [film.id for film in seen.loose] == [quiet]
+    assert seen.under_way[0].immediate
+    device.delete(RecordType.RADIOGRAPH, quiet)
+    assert shown(hospital, device).loose == ()
