@@ -206,7 +206,7 @@ def at_the_hospital(page: Page, album: Album) -> None:
     page.screenshot(path=album.next("board"))
     page.click("li.run h3 a")
     page.wait_for_selector("[data-mode='side']")
-    page.wait_for_function("() => document.querySelector('.viewer img, .viewer canvas')")
+    page.wait_for_selector(".viewer img, .viewer canvas", state="attached")
     wait_until(lambda: _full_precision(page), "the hospital's own reading")
     page.screenshot(path=album.next("patient"), full_page=True)
     page.click("[data-mode='side']")

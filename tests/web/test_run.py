@@ -14,6 +14,7 @@ from sync_server.domain import inbox
 from tests.hospital import new_hospital
 from tests.web.conftest import LogIn
 from tests.web.scene import Scene, diagnosis, night, served
+from tests.web.waiting import wait_for
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def address(scene: Scene) -> Iterator[str]:
 def page(scene: Scene, log_in: LogIn) -> Page:
     opened = log_in(f"/runs/{scene.runs['pneumothorax']}", width=1600)
     expect(opened.locator(".pane img").first).to_have_js_property("complete", True)
-    opened.wait_for_function("document.querySelector('.pane img').naturalWidth > 0")
+    wait_for(opened, "document.querySelector('.pane img').naturalWidth > 0")
     return opened
 
 
@@ -68,15 +69,15 @@ def test_boxes_lie_where_the_diagnosis_says_and_can_be_switched_off(page: Page) 
 def test_both_readings_side_by_side_and_overlaid(page: Page) -> None:
     page.get_by_role("button", name="Side by side").click()
     expect(page.locator(".pane")).to_have_count(2)
-    page.wait_for_function("document.querySelectorAll('.box').length === 5")
+    wait_for(page, "document.querySelectorAll('.box').length === 5")
     expect(page.locator(".pane").nth(1).locator(".box.server text")).to_have_text(["Pneumothorax", "Pleural effusion"])
     page.get_by_role("button", name="Overlaid").click()
     expect(page.locator(".pane")).to_have_count(1)
-    page.wait_for_function("document.querySelectorAll('.box').length === 5")
+    wait_for(page, "document.querySelectorAll('.box').length === 5")
     assert "Hospital: Pleural effusion" in boxes(page)
     assert "Ambulance: Lung mass" in boxes(page)
     page.get_by_role("button", name="Hospital", exact=True).click()
-    page.wait_for_function("document.querySelectorAll('.box').length === 2")
+    wait_for(page, "document.querySelectorAll('.box').length === 2")
 
 
 def test_zoom_keeps_the_place_under_the_pointer_and_fit_brings_all_back(page: Page) -> None:
@@ -203,7 +204,7 @@ def test_a_corrected_film_is_shown_as_it_was_read(scene: Scene, log_in: LogIn) -
     )
     scene.send()
     page = log_in(f"/runs/{scene.runs['pneumothorax']}")
-    page.wait_for_function("document.querySelector('.pane img').naturalWidth === 1955")
+    wait_for(page, "document.querySelector('.pane img').naturalWidth === 1955")
     expect(page.locator("#facts")).to_contain_text("Shown corrected: turned 90° anticlockwise")
 
 
