@@ -1,4 +1,4 @@
-"""Waiting for a page under a strict Content-Security-Policy, which forbids the strings that Playwright would evaluate."""
+"""Waiting for a page under a strict Content-Security-Policy, which forbids the strings Playwright would evaluate."""
 
 from __future__ import annotations
 
