@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from shared.release import default_release, load_release
 from sync_server.db.tables import ImageRow, ServerReadingRow
 from sync_server.domain import releases
 from sync_server.hospital import Hospital
+from sync_server.jobs import queue
 from sync_server.jobs.reader import POLL_S, ModelsBroken, Plan, Reader
 from tests.hospital import new_hospital
 
@@ -53,8 +54,14 @@ def rows(hospital: Hospital) -> dict[str, ServerReadingRow]:
 
 
 def test_a_batch_reads_as_one_by_one_and_each_image_gets_its_own_answer(
-    hospital: Hospital, tmp_path: Path, chest: Path, chest_jpeg2000: Path, legs: Path
+    hospital: Hospital,
+    tmp_path: Path,
+    chest: Path,
+    chest_jpeg2000: Path,
+    legs: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(queue, "BACKOFF", (timedelta(hours=1), timedelta(hours=1)))  # however slowly the rest is read
     read = [hold(hospital, tmp_path, path.read_bytes()) for path in (chest, chest_jpeg2000, legs)]
     broken = hold(hospital, tmp_path, chest.read_bytes()[:100_000])
     lost = hold(hospital, tmp_path, b"purged", lost=True)
