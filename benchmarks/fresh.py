@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 SECONDS = 300.0
+"""What a command may take unless more is said."""
 MOST_TEXT = 120
 
 
@@ -18,23 +19,24 @@ class Problem(Exception):
         super().__init__(text if len(text) <= MOST_TEXT else text[: MOST_TEXT - 3] + "...")
 
 
-def run(command: Sequence[str], environment: Mapping[str, str]) -> tuple[float, str]:
+def run(command: Sequence[str], environment: Mapping[str, str], most: float = SECONDS) -> tuple[float, str]:
     """Seconds from exec to exit, and what the command printed.
 
     Args:
         command: program and arguments.
         environment: variables added to this process's own.
+        most: seconds until it is stopped.
 
     Raises:
-        Problem: it ended with another exit code than 0, or not within :data:`SECONDS`.
+        Problem: it ended with another exit code than 0, or not within ``most`` seconds.
     """
     began = time.perf_counter()
     try:
         done = subprocess.run(
-            command, env={**os.environ, **environment}, capture_output=True, timeout=SECONDS, check=False
+            command, env={**os.environ, **environment}, capture_output=True, timeout=most, check=False
         )
     except subprocess.TimeoutExpired:
-        raise Problem(f"failed: not finished in {SECONDS:.0f} s") from None
+        raise Problem(f"failed: not finished in {most:.0f} s") from None
     seconds = time.perf_counter() - began
     if done.returncode != 0:
         last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]

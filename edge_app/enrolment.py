@@ -1,7 +1,8 @@
 """A hospital takes this device on: by a one-time code that also says how to recognise the hospital.
 
-See :mod:`shared.enrolment` for what is said. Until the hospital's certificates are known to be those of the code,
-nothing but their question is sent; the code itself goes only to whom they vouch for.
+See :mod:`shared.enrolment` for what is said. First the hospital is recognised: until its certificates are known to be
+those of the code, nothing but their question is sent. Then, once somebody has seen whose hospital it is, the code
+itself goes to whom they vouch for.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import hmac
 import logging
 import ssl
 import time
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
@@ -17,14 +20,16 @@ from urllib.parse import urlsplit
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from edge_app.dicom_setup import addresses
 from edge_app.hospital_access import HospitalAccess
 from edge_app.store.keys import KeyRing
 from edge_app.store.store import Store
 from edge_app.sync import Credentials, DeviceKey, EnrolledCredentials, Hospital, StaticCredentials
 from edge_app.sync.parse import problem
-from edge_app.sync.problems import Failed, Foreign, Lost
+from edge_app.sync.problems import Foreign
+from edge_app.sync.settings import split_url
 from edge_app.sync.wire import tls_error
-from shared.enrolment import Enrolled, EnrolmentCode, EnrolmentRequest, Trust, fingerprint
+from shared.enrolment import Enrolled, EnrolmentCode, EnrolmentRequest, Trust, fingerprint, grouped
 from shared.errors import FirstRayError
 from shared.version import VERSION
 
@@ -35,6 +40,7 @@ KEY: Final = "device_key"
 TRIES: Final = 4
 PAUSE_S: Final = 1.5
 TIMEOUT_S: Final = 20.0
+CONNECT_S: Final = 8.0
 MOST_ANSWER: Final = 128 * 1024
 
 TEXTS: Final[dict[str, tuple[str, str]]] = {
@@ -47,10 +53,44 @@ TEXTS: Final[dict[str, tuple[str, str]]] = {
         "The hospital knows this device already, by another key.",
         "Ask the hospital's IT to revoke it first, then enrol it with a new code.",
     ),
+    "enrolment_no_network": (
+        "This device has no network.",
+        "Connect it, then try again. The code is good for 15 minutes.",
+    ),
+    "enrolment_no_answer": (
+        "Nothing answers at this address.",
+        "Compare it with the hospital's admin page. It may answer only in the hospital's own network.",
+    ),
+    "enrolment_failed": (
+        "The hospital's server is busy or has a fault.",
+        "Try again in a minute; tell the hospital's IT if this stays.",
+    ),
+    "enrolment_unreadable": (
+        "What answers at this address is no hospital that this version of FirstRay understands.",
+        "Compare the address with the hospital's admin page; ask the hospital's IT.",
+    ),
 }
-"""What the hospital refuses with -> (message, action)."""
+"""Code -> (message, action); the first three are the hospital's."""
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """A hospital that proved to be the one of the code, before it was told anything.
+
+    Attributes:
+        hospital: with its address, certificates and name.
+        code: that it takes this device on by.
+    """
+
+    hospital: Hospital
+    code: EnrolmentCode
+
+    @property
+    def fingerprint(self) -> str:
+        """Of its certificates, in groups of four; "" where it shows none (plain ``http`` on this machine)."""
+        return grouped(fingerprint(self.hospital.ca_pem)) if self.hospital.ca_pem else ""
 
 
 def enrol_folder(folder: Path, pin: str, url: str, code: str) -> HospitalAccess:
@@ -74,26 +114,59 @@ def enrol_folder(folder: Path, pin: str, url: str, code: str) -> HospitalAccess:
 
 
 def enrol(store: Store, url: str, code: str) -> HospitalAccess:
-    """Register at the hospital at ``url`` by a code; gives what to send by from then on. Takes long.
+    """:func:`recognise` and :func:`register` in one."""
+    return register(store, recognise(url, code))
+
+
+def address(typed: str) -> str:
+    """The hospital's address from what somebody typed: without blanks, with ``https://`` unless it says otherwise.
+
+    Raises:
+        FirstRayError: ``hospital_url_invalid``.
+    """
+    scheme, mark, rest = "".join(typed.split()).partition("://")
+    url = f"{scheme.lower()}://{rest.rstrip('/')}" if mark else f"https://{scheme.rstrip('/')}"
+    split_url(url)
+    return url
+
+
+def recognise(url: str, code: str) -> Recognised:
+    """The hospital at ``url``, which proves that it is the one of the code and says its name. Takes long.
 
     Raises:
         FirstRayError: ``enrolment_code_mistyped``, ``enrolment_code_incomplete``, ``hospital_url_invalid``,
-            ``hospital_not_https``, ``not_the_hospital_of_the_code``, ``code_wrong``, ``too_many_attempts``,
-            ``device_known``, ``enrolment_refused``, ``hospital_unreachable`` and what a certificate may say.
+            ``hospital_not_https``, ``not_the_hospital_of_the_code``, ``network_portal``, ``enrolment_no_network``,
+            ``enrolment_no_answer``, ``enrolment_failed``, ``enrolment_unreadable``, ``enrolment_refused`` and what a
+            certificate may say.
     """
     wanted = EnrolmentCode.parse(code)
-    url = url.strip().rstrip("/")
+    hospital = _recognised(address(url), wanted)
+    said = _answer(Trust, "GET", hospital.url, hospital.tls())
+    return Recognised(replace(hospital, name=said.hospital), wanted)
+
+
+def register(store: Store, recognised: Recognised) -> HospitalAccess:
+    """Have a recognised hospital take this device on; gives what to send by from then on. Takes long.
+
+    The same once more, as after a lost answer, comes to the same.
+
+    Raises:
+        FirstRayError: ``code_wrong``, ``too_many_attempts``, ``device_known``, and as :func:`recognise`.
+    """
     if not store.setting(KEY):
         store.set_setting(KEY, DeviceKey.new().to_pem())
     key = DeviceKey.from_pem(store.setting(KEY))
-    hospital = _recognised(url, wanted)
-    request = EnrolmentRequest(code=wanted.code, device=store.device, jwk=key.public, app=VERSION)
+    hospital, code = recognised.hospital, recognised.code
+    request = EnrolmentRequest(code=code.code, device=store.device, jwk=key.public, app=VERSION)
     answer = _answer(Enrolled, "POST", hospital.url, hospital.tls(), request.model_dump(mode="json"))
     if not urlsplit(answer.token_url).path.startswith("/"):
-        raise Failed("hospital_answer_unreadable")
+        raise _trouble("enrolment_unreadable")
     log.info("enrolled")
     return HospitalAccess(
-        Hospital(url, hospital.ca_pem, answer.receipt_keys, answer.hospital), token_url=answer.token_url
+        replace(hospital, receipt_keys=answer.receipt_keys, name=answer.hospital),
+        token_url=answer.token_url,
+        device_name=answer.device_name,
+        enrolled_at=datetime.now(UTC),
     )
 
 
@@ -147,13 +220,17 @@ def _answer(kind: type[Answered], method: str, url: str, tls: ssl.SSLContext | N
                 raise foreign from None
             continue
         except httpx.InvalidURL:
-            raise FirstRayError("hospital_url_invalid", "This is no address of a hospital.", "Type it again.") from None
+            raise _trouble("enrolment_no_answer") from None
         return _understood(kind, status, body)
-    raise Lost
+    raise _trouble("enrolment_no_answer" if addresses() else "enrolment_no_network")
 
 
 def _exchange(method: str, url: str, tls: ssl.SSLContext | None, content: Any) -> tuple[int, bytes]:
-    options: dict[str, Any] = {"trust_env": False, "follow_redirects": False, "timeout": TIMEOUT_S}
+    options: dict[str, Any] = {
+        "trust_env": False,
+        "follow_redirects": False,
+        "timeout": httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
+    }
     with (
         httpx.Client(verify=tls if tls is not None else True, **options) as client,
         client.stream(method, f"{url}/v1/enrolment", json=content, headers={"Accept-Encoding": "identity"}) as response,
@@ -162,7 +239,7 @@ def _exchange(method: str, url: str, tls: ssl.SSLContext | None, content: Any) -
         for piece in response.iter_raw():
             body += piece
             if len(body) > MOST_ANSWER:
-                raise Failed("hospital_answer_unreadable")
+                raise _trouble("enrolment_unreadable")
         return response.status_code, bytes(body)
 
 
@@ -176,11 +253,15 @@ def _understood(kind: type[Answered], status: int, body: bytes) -> Answered:
         raise Foreign("network_portal")
     refusal = problem(status, body)
     if refusal.code in TEXTS:
-        raise FirstRayError(refusal.code, *TEXTS[refusal.code])
+        raise _trouble(refusal.code)
     if status >= 500:
-        raise Failed
+        raise _trouble("enrolment_failed")
     raise FirstRayError(
         "enrolment_refused",
         f"The hospital does not take this device on (HTTP {status}, {refusal.code}).",
         "Check the address; ask the hospital's IT.",
     )
+
+
+def _trouble(code: str) -> FirstRayError:
+    return FirstRayError(code, *TEXTS[code])

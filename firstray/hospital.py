@@ -33,6 +33,21 @@ ReadersOption = Annotated[
 ]
 
 
+def _moment(text: str) -> datetime:
+    """ISO 8601; UTC where it names no offset."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        said = f"{text!r} is no date. Write 2026-11-27, or 2026-11-27T18:30 (UTC)."
+        raise typer.BadParameter(said) from None
+    return moment.replace(tzinfo=moment.tzinfo or UTC)
+
+
+SinceOption = Annotated[
+    datetime, typer.Option(parser=_moment, metavar="DATE", help="Images that came from then on (UTC).")
+]
+
+
 def serve(
     data: DataOption = None,
     host: Annotated[Optional[str], typer.Option(help="Address to listen on; this machine only if not given.")] = None,
@@ -42,7 +57,10 @@ def serve(
     public_url: Annotated[Optional[str], typer.Option(help="Where devices and browsers find the server.")] = None,
     readers: ReadersOption = None,
 ) -> None:
-    """The hospital's server: takes what ambulances send, reads it again, and shows it in the browser."""
+    """The hospital's server: takes what ambulances send, reads it again, and shows it in the browser.
+
+    Database, images, proxy, log-in by OpenID Connect and the rest are environment variables: docs/operations.md.
+    """
     settings = _settings(data=data, host=host, port=port, certificate=certificate, key=key, public_url=public_url)
     with _extra():
         from sync_server.jobs.worker import Worker
@@ -118,14 +136,14 @@ def verify_audit(data: DataOption = None) -> None:
 @admin_app.command("reanalyse")
 def reanalyse(
     release: Annotated[str, typer.Option(help="Id of an uploaded release.")],
-    since: Annotated[datetime, typer.Option(help="Images that came from then on (UTC).")],
+    since: SinceOption,
     data: DataOption = None,
 ) -> None:
     """Have the archive read again by another release."""
     settings = _settings(data=data)
     with _extra():
         from sync_server import admin_release
-    print(admin_release.reanalyse(settings, release, since.replace(tzinfo=since.tzinfo or UTC)))
+    print(admin_release.reanalyse(settings, release, since))
 
 
 @admin_app.command("upload-release")

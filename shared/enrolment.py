@@ -2,8 +2,9 @@
 
 1. The device asks ``GET /v1/enrolment`` for :class:`Trust` over a connection it cannot trust yet, and believes the
    certificates only if their fingerprint is the one in the code it was given.
-2. Over a connection that these certificates vouch for it sends ``POST /v1/enrolment``: :class:`EnrolmentRequest` with
-   the one-time code and the public half of its ES384 key -> :class:`Enrolled`.
+2. Over a connection that these certificates vouch for it asks for :class:`Trust` once more, for the hospital's name,
+   and sends ``POST /v1/enrolment``: :class:`EnrolmentRequest` with the one-time code and the public half of its ES384
+   key -> :class:`Enrolled`.
 3. From then on it asks ``POST /v1/token`` for tokens that live minutes, by a signed assertion (HL7 SMART App Launch
    2.x, Backend Services; RFC 7523): ``grant_type=client_credentials``, ``iss`` = ``sub`` = device id, ``aud`` =
    :attr:`Enrolled.token_url`, ``exp`` at most :data:`ASSERTION_SECONDS` ahead, each ``jti`` once.
@@ -45,9 +46,15 @@ class _Frozen(BaseModel):
 
 
 class Trust(_Frozen):
-    """The certificates (PEM) of which one vouches for the server; None where it speaks plain HTTP."""
+    """Whom a device is about to trust.
+
+    Attributes:
+        ca_pem: the certificates (PEM) of which one vouches for the server; None where it speaks plain HTTP.
+        hospital: its name, to be believed only over a connection that these certificates vouch for.
+    """
 
     ca_pem: Annotated[str, Field(max_length=64 * 1024)] | None
+    hospital: Line = ""
 
 
 class PublicKey(_Frozen):
@@ -122,8 +129,7 @@ class EnrolmentCode:
 
     def __str__(self) -> str:
         """For people: groups of four, ``ABCD-EFGH-...``."""
-        text = self.code + self.fingerprint
-        return "-".join(text[start : start + _GROUP] for start in range(0, len(text), _GROUP))
+        return grouped(self.code + self.fingerprint)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -142,6 +148,11 @@ class EnrolmentCode:
                 "are in none.",
             )
         return cls(plain[:CODE_LENGTH], plain[CODE_LENGTH:])
+
+
+def grouped(text: str) -> str:
+    """In groups of four, for people."""
+    return "-".join(text[start : start + _GROUP] for start in range(0, len(text), _GROUP))
 
 
 def fingerprint(pem: str) -> str:

@@ -21,7 +21,7 @@ import numpy as np
 from benchmarks import machine
 from benchmarks.edge.display import virtual_screen
 from benchmarks.edge.fill import PIN, fill, questions
-from benchmarks.fresh import Problem, run
+from benchmarks.fresh import SECONDS, Problem, run
 from benchmarks.report import Limit, figure, replace_section, table
 from edge_app.store.keys import KeyRing
 from edge_app.store.store import Store
@@ -33,6 +33,8 @@ RESULTS = ROOT / "results"
 README = ROOT / "README.md"
 MARKS = ("<!-- bench-edge:begin -->", "<!-- bench-edge:end -->")
 STARTS = 5
+FILM_SECONDS = 10.0
+"""What a film may take, from the sender's disk to the screen, before the whole is given up; the usual is one or two."""
 KILL_TESTS = ("tests/fault/test_killed_device.py", "tests/fault/test_store_kill.py")
 
 LIMITS = (
@@ -77,7 +79,8 @@ def measure(work: Path, screen: Mapping[str, str], arguments: argparse.Namespace
         "studies": arguments.studies,
     }
     _progress("films")
-    measured["arrivals"] = arrivals = _probe(screen, "arrivals", str(work / "new"), str(sample), str(arguments.films))
+    films = [str(work / "new"), str(sample), str(arguments.films)]
+    measured["arrivals"] = arrivals = _probe(screen, "arrivals", *films, most=SECONDS + FILM_SECONDS * arguments.films)
     filled = work / "filled"
     fill(filled, arguments.studies, sample.read_bytes(), _progress)
     store = Store.open(filled, KeyRing(filled).unlock(PIN), check=False)
@@ -158,8 +161,8 @@ def _timings(measured: Mapping[str, Any]) -> list[tuple[str, list[float]]]:
     ]
 
 
-def _probe(screen: Mapping[str, str], *arguments: str) -> dict[str, Any]:
-    _, printed = run([sys.executable, "-m", "benchmarks.edge.probe", *arguments], screen)
+def _probe(screen: Mapping[str, str], *arguments: str, most: float = SECONDS) -> dict[str, Any]:
+    _, printed = run([sys.executable, "-m", "benchmarks.edge.probe", *arguments], screen, most)
     report: dict[str, Any] = json.loads(printed.splitlines()[-1])
     return report
 

@@ -42,7 +42,7 @@ class Hospital:
     allow_http: bool = False
 
     def __post_init__(self) -> None:
-        parts = _split(self.url)
+        parts = split_url(self.url)
         if parts.scheme == "http" and not (self.allow_http or is_loopback(parts.hostname or "")):
             raise FirstRayError(
                 "hospital_not_https", "The hospital's address would send patients' data unprotected.", ENROL_AGAIN
@@ -53,12 +53,12 @@ class Hospital:
     @property
     def private(self) -> bool:
         """Nobody on the way can read or change what is said."""
-        parts = _split(self.url)
+        parts = split_url(self.url)
         return parts.scheme == "https" or is_loopback(parts.hostname or "")
 
     def tls(self) -> ssl.SSLContext | None:
         """A context that believes :attr:`ca_pem` only (RFC 9325: TLS 1.2 or later); None for plain ``http``."""
-        if _split(self.url).scheme == "http":
+        if split_url(self.url).scheme == "http":
             return None
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -87,7 +87,8 @@ class Hospital:
         return keys
 
 
-def _split(url: str) -> SplitResult:
+def split_url(url: str) -> SplitResult:
+    """The parts of a hospital's address. Raises FirstRayError ``hospital_url_invalid``."""
     try:
         parts = urlsplit(url)
         port_is_right = parts.port is None or parts.port > 0
@@ -95,7 +96,11 @@ def _split(url: str) -> SplitResult:
         parts, port_is_right = urlsplit(""), False
     extras = parts.username or parts.password or parts.query or parts.fragment
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_right or extras:
-        raise FirstRayError("hospital_url_invalid", "The hospital's address in the settings is not one.", ENROL_AGAIN)
+        raise FirstRayError(
+            "hospital_url_invalid",
+            "This is no address of a hospital's server.",
+            "Type it as the hospital's admin page shows it, such as https://er.hospital.example.",
+        )
     return parts
 
 

@@ -23,15 +23,26 @@ class Kind(StrEnum):
     """Digits shown as dots."""
     HIDDEN = "hidden"
     """Text shown as dots."""
+    ADDRESS = "address"
+    """Of a server: what stands in a URL (RFC 3986), no blanks."""
+    CODE = "code"
+    """Capitals and digits in groups of four; the hyphens come by themselves."""
 
 
 NUMERIC: Final = frozenset({Kind.DIGITS, Kind.DECIMAL, Kind.DATE, Kind.PIN})
 """Kinds that are typed on the pad of digits."""
 
+LATIN: Final = frozenset({Kind.ADDRESS, Kind.CODE})
+"""Kinds without Korean, which have a page of the keyboard of their own."""
+
 DOTTED: Final = frozenset({Kind.PIN, Kind.HIDDEN})
 """Kinds that are shown as dots unless they are revealed."""
 
+GROUPED: Final = frozenset({Kind.DATE, Kind.CODE})
+"""Kinds whose hyphens come by themselves."""
+
 DATE_DIGITS: Final = 8
+GROUP: Final = 4
 DOT: Final = "●"
 
 
@@ -79,7 +90,7 @@ class Editor:
     def type(self, characters: str) -> None:
         """Type characters; a jamo of the layout goes into the syllable being composed where the field takes text."""
         for character in characters:
-            if self.kind not in NUMERIC and (character in INITIALS or character in VOWELS):
+            if self.kind not in NUMERIC | LATIN and (character in INITIALS or character in VOWELS):
                 self._jamo(character)
             else:
                 self.settle()
@@ -89,7 +100,7 @@ class Editor:
         """Take back the last jamo of the syllable being composed, or else the character before the cursor."""
         if self._composer.backspace():
             return
-        end = -2 if self.kind is Kind.DATE and self._before.endswith("-") else -1
+        end = -2 if self.kind in GROUPED and self._before.endswith("-") else -1
         self._before = self._before[:end]
         self._tidy()
 
@@ -114,7 +125,7 @@ class Editor:
 
     def _insert(self, character: str) -> None:
         if self._takes(character) and not self._full(1):
-            self._before += character
+            self._before += character.upper() if self.kind is Kind.CODE else character
             self._tidy()
 
     def _takes(self, character: str) -> bool:
@@ -125,6 +136,8 @@ class Editor:
                 return character in "0123456789" and sum(c.isdigit() for c in self.text) < DATE_DIGITS
             case Kind.DIGITS | Kind.PIN:
                 return character in "0123456789"
+            case Kind.ADDRESS | Kind.CODE:
+                return "!" <= character <= "~" and (self.kind is Kind.ADDRESS or character.isalnum())
             case Kind.MULTILINE:
                 return character == "\n" or character.isprintable()
             case Kind.TEXT | Kind.HIDDEN:
@@ -134,12 +147,15 @@ class Editor:
         return 0 < self.max_length < len(self.text) + more
 
     def _tidy(self) -> None:
-        """Put a date's hyphens where they belong; the cursor stays after the same digit."""
-        if self.kind is not Kind.DATE:
+        """Put the hyphens where they belong; the cursor stays after the same character."""
+        if self.kind not in GROUPED:
             return
         before, after = (part.replace("-", "") for part in (self._before, self._after))
-        text = _date(before + after)
-        cut = len(_date(before)) if not after else len(before) + (len(before) > 4) + (len(before) > 6)
+        if self.kind is Kind.CODE:
+            text, cut = _groups(before + after), len(_groups(before))
+        else:
+            text = _date(before + after)
+            cut = len(_date(before)) if not after else len(before) + (len(before) > 4) + (len(before) > 6)
         self._before, self._after = text[:cut], text[cut:]
 
 
@@ -147,6 +163,11 @@ def _date(digits: str) -> str:
     """Digits of a date with hyphens: after the year and after the month, as soon as they are complete."""
     year, month, day = digits[:4], digits[4:6], digits[6:8]
     return year + ("-" if len(year) == 4 else "") + month + ("-" if len(month) == 2 else "") + day
+
+
+def _groups(characters: str) -> str:
+    """Characters of a code with a hyphen between groups."""
+    return "-".join(characters[start : start + GROUP] for start in range(0, len(characters), GROUP))
 
 
 def wrap(text: str, width: float, measure: Callable[[str], float]) -> list[tuple[int, int]]:

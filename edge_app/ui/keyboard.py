@@ -1,7 +1,8 @@
-"""The app's own keyboard, for gloves: Korean and English, symbols, and a pad of digits.
+"""The app's own keyboard, for gloves: Korean and English, symbols, a pad of digits, and pages for addresses and codes.
 
 It lies below everything else and takes no room while no field is written in. A physical keyboard works beside it; while
-Korean is chosen its letters are composed too, and Shift with space changes the language.
+Korean is chosen its letters are composed too, and Shift with space changes the language. A scanner that types an
+enrolment's QR code fills address and code: the blank between them leads from one to the other.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from kivy.uix.scrollview import ScrollView
 from kivy.uix.widget import Widget
 
 from edge_app.ui import keys
-from edge_app.ui.editing import NUMERIC, Kind
+from edge_app.ui.editing import LATIN, NUMERIC, Kind
 from edge_app.ui.field import FOCUS, Field, Focus, blur
 from edge_app.ui.hangul import jamo_of
 from edge_app.ui.keys import KeyCap, Page
@@ -220,13 +221,18 @@ class Keyboard(Widget):
         if text == " " and "shift" in self._modifiers:
             self.switch_language()
             return
-        korean = self.language == "ko" and Kind(self.field.kind) not in NUMERIC
+        if text == " " and self.field.kind == Kind.ADDRESS:
+            self.field.done()
+            return
+        korean = self.language == "ko" and Kind(self.field.kind) not in NUMERIC | LATIN
         self.field.type("".join(jamo_of(letter) or letter for letter in text) if korean else text)
 
     def _page(self) -> Page:
         kind = Kind(self.field.kind)
         if kind in NUMERIC:
             return keys.pad(point=kind is Kind.DECIMAL)
+        if kind in LATIN:
+            return keys.address() if kind is Kind.ADDRESS else keys.code()
         multiline = kind is Kind.MULTILINE
         if self.symbols:
             return keys.symbols(self.language, multiline)

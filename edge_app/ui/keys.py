@@ -31,6 +31,9 @@ Page = tuple[tuple[KeyCap, ...], ...]
 LETTER_ROWS: Final = ("qwertyuiop", "asdfghjkl", "zxcvbnm")
 SYMBOL_ROWS: Final = ("1234567890", "-/:;()%&@#", ".,?!'\"+~")
 PAD_ROWS: Final = ("123", "456", "789")
+ADDRESS_ROWS: Final = ("1234567890", "qwertyuiop-", "asdfghjkl.:", "zxcvbnm/")
+CODE_ROWS: Final = ("23456789", "QWERTYP", "ASDFGHJK", "ZXCVBNM")
+"""The alphabet of enrolment codes (:data:`shared.enrolment.ALPHABET`)."""
 
 
 def letters(language: str, shifted: bool, multiline: bool) -> Page:
@@ -57,6 +60,28 @@ def pad(point: bool) -> Page:
     right = (KeyCap("", "backspace"), KeyCap("▼", "hide"), KeyCap("." if point else ""))
     rows = [(*(KeyCap(digit) for digit in row), side) for row, side in zip(PAD_ROWS, right, strict=True)]
     return (*rows, (KeyCap("0", width=2.0), KeyCap("", "enter", 2.0)))
+
+
+def address() -> Page:
+    """What addresses of servers are made of, on one page."""
+    rows = [tuple(KeyCap(sign) for sign in row) for row in ADDRESS_ROWS]
+    return (
+        (*rows[0], KeyCap("", "backspace")),
+        rows[1],
+        rows[2],
+        (*rows[3], KeyCap("▼", "hide"), KeyCap("", "enter", 2.0)),
+    )
+
+
+def code() -> Page:
+    """What codes are made of: nothing that could be read for something else."""
+    rows = [tuple(KeyCap(sign) for sign in row) for row in CODE_ROWS]
+    return (
+        (*rows[0], KeyCap("", "backspace", 1.5)),
+        rows[1],
+        (*rows[2], KeyCap("▼", "hide", 1.5)),
+        (*rows[3], KeyCap("", "enter", 2.5)),
+    )
 
 
 def _bottom(switch: KeyCap, language: str, multiline: bool) -> tuple[KeyCap, ...]:

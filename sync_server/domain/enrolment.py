@@ -74,8 +74,9 @@ def make_code(hospital: Hospital, by: str, device_name: str, ring: str = "genera
         ring: whose model releases it gets.
 
     Raises:
-        FirstRayError: ``device_name_missing``, ``ca_missing``, ``ca_invalid``.
+        FirstRayError: ``device_name_missing``, ``ring_invalid``, ``ring_reserved``, ``ca_missing``, ``ca_invalid``.
     """
+    releases.refuse_as_device_ring(ring)
     if not 1 <= len(name := device_name.strip()) <= 120 or not name.isprintable():
         raise FirstRayError("device_name_missing", "The device needs a name of 1 to 120 letters.", "Name it.")
     ca_pem = trust(hospital.settings).ca_pem
@@ -96,13 +97,13 @@ def make_code(hospital: Hospital, by: str, device_name: str, ring: str = "genera
 
 
 def trust(settings: Settings) -> Trust:
-    """The certificates devices are to believe: those of ``settings.ca``, else the topmost the server itself shows.
+    """Whom devices are to believe, by the certificates of ``settings.ca``, else the topmost the server itself shows.
 
     Raises:
         FirstRayError: ``ca_missing`` behind a proxy without ``settings.ca``; ``ca_invalid``.
     """
     if not settings.public_url.startswith("https://"):
-        return Trust(ca_pem=None)
+        return Trust(ca_pem=None, hospital=settings.hospital_name[:120])
     file = settings.ca or settings.certificate
     if file is None:
         raise FirstRayError(
@@ -117,7 +118,8 @@ def trust(settings: Settings) -> Trust:
             "ca_invalid", f"{file} holds no certificate that can be read.", "Give a file in PEM format."
         ) from None
     chosen = certificates if settings.ca else certificates[-1:]
-    return Trust(ca_pem="".join(one.public_bytes(Encoding.PEM).decode() for one in chosen))
+    ca_pem = "".join(one.public_bytes(Encoding.PEM).decode() for one in chosen)
+    return Trust(ca_pem=ca_pem, hospital=settings.hospital_name[:120])
 
 
 def enrol(hospital: Hospital, request: EnrolmentRequest, address: str) -> Enrolled:

@@ -13,7 +13,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from edge_app.enrolment import Recognised
+from edge_app.sync import Hospital
 from edge_app.ui.presenters.places import Place, Screen
+from shared.enrolment import EnrolmentCode
+from tests.fake_hospital import Authority
 from tests.ui.inside import Step, after, app, go_through, seen
 from tests.ui.shift import Shift
 
@@ -29,13 +33,14 @@ def places(ids: dict[str, Any]) -> dict[str, Place]:
     films = ("urgent", "earlier", "legs", "upside_down", "broken", "overruled", "twice", "waiting")
     general = (Screen.RUNS, Screen.CAPTURE, Screen.HISTORY, Screen.STATUS, Screen.BEGIN, Screen.DELETIONS)
     return {
-        **{str(screen): Place(screen) for screen in (*general, Screen.SETTINGS, Screen.PIN)},
+        **{str(screen): Place(screen) for screen in (*general, Screen.SETTINGS, Screen.PIN, Screen.ENROL)},
         "known": Place(Screen.KNOWN, ids["patient"]),
         "run": Place(Screen.RUN, ids["run"]),
         "run-doubtful": Place(Screen.RUN, ids["doubtful"]),
         "patient": Place(Screen.PATIENT, ids["run"]),
         "vitals": Place(Screen.VITALS, ids["run"]),
         "assign": Place(Screen.ASSIGN, ids["waiting"]),
+        "enrol-question": Place(Screen.ENROL),
         "compare": Place(Screen.COMPARE, ids["earlier"], ids["urgent"]),
         **{f"result-{name}": Place(Screen.RESULT, ids[name]) for name in films},
     }
@@ -84,6 +89,8 @@ class Look:
         shell.tab(Screen.RUNS)
         shell.go(place)
         yield lambda: self._quiet(place)
+        if where.endswith("enrol-question"):
+            recognise()
         yield after(0.3 if self._shots else 0.05)
         self._judge(where)
         scrolls = self._scrolls()
@@ -128,6 +135,13 @@ class Look:
             if (where, what + text) not in self._seen:
                 self._seen.add((where, what + text))
                 self.problems.append({"where": where, "what": what, "text": text})
+
+
+def recognise() -> None:
+    """As if a hospital with a long name had answered."""
+    hospital = Hospital(f"https://er-server-2.{'hospital.' * 5}example:8443", Authority().pem, name="성모 " * 24)
+    found = Recognised(hospital, EnrolmentCode("2345" * 3))
+    app()._opened[Place(Screen.ENROL)].presenter._set(found=found)
 
 
 def faults() -> Iterator[tuple[str, str]]:

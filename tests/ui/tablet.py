@@ -11,7 +11,8 @@ from tests.ui.screen import Screen
 PIN = "271828"
 AE_TITLE = "FIRSTRAY"
 MAPPED = 1.0
-"""Seconds from the first frame until the window surely gets what is tapped on it."""
+"""Seconds from the first frame until the window gets what is tapped on it, on a machine that is not busy."""
+TRIES = 5
 
 
 class Tablet(Screen):
@@ -31,11 +32,17 @@ class Tablet(Screen):
         super().__init__(display, home, "--store", str(home / "store"), *receiver, *arguments)
 
     def type_pin(self, pin: str = PIN) -> None:
-        """Type a PIN on the number pad."""
+        """Type a PIN on the number pad; once more where the window was not ready for the first taps."""
         self.wait_for("unlock.digit.1")
         time.sleep(MAPPED)
-        for digit in pin:
-            self.touch(f"unlock.digit.{digit}")
+        for _ in range(TRIES):
+            for digit in pin:
+                self.touch(f"unlock.digit.{digit}")
+            time.sleep(MAPPED)
+            if self.seen("unlock.enter"):
+                break
+            for _ in pin:
+                self.touch("unlock.erase")
         self.touch("unlock.enter")
 
     def set_up(self) -> None:
@@ -48,6 +55,13 @@ class Tablet(Screen):
         """Type on the Korean on-screen keyboard."""
         for letter in keys_of(text):
             self.touch(letter)
+
+    def type_keys(self, text: str) -> None:
+        """Type what is on one page of the on-screen keyboard, which is shown."""
+        keys = {entry["text"]: entry["rect"] for entry in self.outline() if entry["kind"] == "Key"}
+        for letter in text:
+            left, top, right, bottom = keys[letter]
+            self.tap((left + right) / 2, (top + bottom) / 2)
 
     def send(self, radiograph: Path) -> None:
         """Send a radiograph as an X-ray device does."""

@@ -26,12 +26,15 @@ class Screen(StrEnum):
     DELETIONS = "deletions"
     SETTINGS = "settings"
     PIN = "pin"
+    ENROL = "enrol"
 
 
 TABS: Final = (Screen.RUNS, Screen.CAPTURE, Screen.HISTORY, Screen.STATUS)
 """Screens that can be reached from everywhere, in the order of the bar."""
 
-FORMS: Final = frozenset({Screen.BEGIN, Screen.PATIENT, Screen.VITALS, Screen.SETTINGS, Screen.PIN, Screen.ASSIGN})
+FORMS: Final = frozenset(
+    {Screen.BEGIN, Screen.PATIENT, Screen.VITALS, Screen.SETTINGS, Screen.PIN, Screen.ENROL, Screen.ASSIGN}
+)
 """Screens one works on: nothing that arrives takes their place."""
 
 

@@ -204,10 +204,11 @@ class ShellPresenter(Presenter[Shell]):
         self._say(error)
 
     def _fetch(self, state: Shell) -> dict[str, Any]:
-        del state
         status = self._station.status()
         waiting = len(self._station.store.waiting_films())
-        return {"waiting": waiting, "link": status.link, "standing": status.standing}
+        shut_out = status.link is None or str(status.link.kind) == "revoked"  # not after it was enrolled again
+        revoked = state.revoked and shut_out
+        return {"waiting": waiting, "link": status.link, "standing": status.standing, "revoked": revoked}
 
     def _miss(self, film: UUID) -> None:
         if film not in self._missed:

@@ -10,6 +10,7 @@ from edge_app.store.views import Film
 from edge_app.ui.presenters.capture import AssignPresenter
 from edge_app.ui.presenters.compare import ComparePresenter
 from edge_app.ui.presenters.desk import Presenter
+from edge_app.ui.presenters.enrol import EnrolPresenter
 from edge_app.ui.presenters.history import HistoryPresenter
 from edge_app.ui.presenters.places import Place, Screen
 from edge_app.ui.presenters.result import ResultPresenter
@@ -18,6 +19,7 @@ from edge_app.ui.presenters.runs import BeginPresenter, KnownPresenter, RunsPres
 from edge_app.ui.presenters.status import SettingsPresenter, StatusPresenter
 from edge_app.ui.screens.capture import AssignView, CaptureView
 from edge_app.ui.screens.compare import CompareView
+from edge_app.ui.screens.enrol import EnrolView
 from edge_app.ui.screens.history import DeletionsView, HistoryView
 from edge_app.ui.screens.home import BeginView, HomeView, KnownView
 from edge_app.ui.screens.parts import View
@@ -46,6 +48,7 @@ VIEWS: Final[dict[Screen, type[View]]] = {
     Screen.DELETIONS: DeletionsView,
     Screen.SETTINGS: SettingsView,
     Screen.PIN: PinView,
+    Screen.ENROL: EnrolView,
 }
 
 
@@ -61,7 +64,7 @@ class Opened:
         self.place = place
         self.presenter = presenter
         self.stale = False
-        self.shows_errors = place.screen in (Screen.SETTINGS, Screen.PIN)
+        self.shows_errors = place.screen in (Screen.SETTINGS, Screen.PIN, Screen.ENROL)
         self._view: View | None = None
 
     @property
@@ -117,6 +120,7 @@ def _general(app: FirstRayApp, screen: Screen) -> Presenter[Any]:
         Screen.BEGIN: lambda: BeginPresenter(desk, station, _begun(app)),
         Screen.SETTINGS: lambda: SettingsPresenter(desk, station),
         Screen.PIN: lambda: SettingsPresenter(desk, station, app.shell.back),
+        Screen.ENROL: lambda: EnrolPresenter(desk, station, app.shell.back),
     }
     return makers[screen]()
 

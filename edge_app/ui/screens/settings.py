@@ -1,4 +1,4 @@
-"""What can be set: language, colours, lock, PIN, and how images come in."""
+"""What can be set: language, colours, lock, PIN, the hospital, and how images come in."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ from pathlib import Path
 
 from kivy.lang import Builder
 from kivy.properties import BooleanProperty, StringProperty
+from kivy.uix.widget import Widget
 
+from edge_app.hospital_access import HospitalAccess
+from edge_app.ui import theme
 from edge_app.ui.editing import Kind
 from edge_app.ui.i18n import LANGUAGES
 from edge_app.ui.presenters import words
 from edge_app.ui.presenters.places import Place, Screen
 from edge_app.ui.presenters.status import Settings, SettingsPresenter
 from edge_app.ui.presenters.unlock import MOST_DIGITS, MOST_LETTERS
-from edge_app.ui.screens.parts import View, running_app
+from edge_app.ui.screens.parts import View, aside, button, running_app, section, text
 
 LOCK_MINUTES = ("2", "5", "10", "20", "60")
 
@@ -55,6 +58,9 @@ class SettingsView(View):
         self.receiver_done = tr("Saved: the X-ray device must use these values.") if state.done == "receiver" else ""
         said = words.error(state.error, tr) if state.error else None
         self.complaint = f"{said.message} {said.action}" if said else ""
+        if state.status is not None:
+            hospital, link = state.status.hospital, words.link(state.status.link, tr)
+            self.show(self.ids.hospital, (hospital, link), lambda: self._hospital(hospital, *link))
 
     def set_language(self, language: str) -> None:
         """A tap on a language."""
@@ -75,6 +81,30 @@ class SettingsView(View):
     def choose_folder(self) -> None:
         """Ask which folder to watch."""
         running_app().pick_place(self.tr("Which folder?"), self.presenter.set_hot_folder)
+
+    def _hospital(self, hospital: HospitalAccess | None, link: str, kind: str) -> list[Widget]:
+        """Whom the device sends to."""
+        tr = self.tr
+        if hospital is None:
+            return [
+                section(tr("Hospital")),
+                aside(tr("Records stay on this device until a hospital is set up.")),
+                button(tr("Set up the hospital"), "settings.hospital", self.to_hospital),
+            ]
+        lines = [
+            section(tr("Hospital")),
+            text(hospital.name, bold=True, large=True),
+            text(f"{theme.KIND_MARK[kind]} {link}", colour=theme.KIND[kind], bold=True),
+            aside(hospital.hospital.url),
+        ]
+        if hospital.enrolled_at is not None:
+            since = words.moment(hospital.enrolled_at)
+            lines.append(aside(tr("Enrolled since {time} as {name}", time=since, name=hospital.device_name)))
+        return [*lines, button(tr("Change the hospital"), "settings.hospital", self.to_hospital)]
+
+    def to_hospital(self) -> None:
+        """Set up or change the hospital."""
+        running_app().shell.go(Place(Screen.ENROL))
 
     def to_pin(self) -> None:
         """Change the PIN."""

@@ -45,7 +45,11 @@ class StatusView(View):
             return
         link = status.link
         minute = words.ago(link.last_contact, tr) if link else ""
-        self.show(self.ids.hospital, (status.link, status.standing, minute), lambda: self._hospital(status, tr))
+        self.show(
+            self.ids.hospital,
+            (status.link, status.standing, status.hospital, minute),
+            lambda: self._hospital(status, tr),
+        )
         self.show(self.ids.news, state.news, lambda: self._news(state, tr))
         receiver = (status.receiver, status.dicom, status.addresses, status.hot_folder)
         self.show(self.ids.receiver, receiver, lambda: self._receiver(status, tr))
@@ -62,7 +66,7 @@ class StatusView(View):
         standing, link = status.standing, status.link
         said, kind = words.link(link, tr)
         widgets = [
-            section(tr("Hospital")),
+            section(status.hospital.name if status.hospital else tr("Hospital")),
             text(f"{theme.KIND_MARK[kind]} {said}", colour=theme.KIND[kind], bold=True, large=True),
         ]
         if link is None:

@@ -144,7 +144,7 @@ def test_a_request_that_makes_no_sense_is_refused(
 
 
 def test_on_this_machine_there_is_no_certificate_to_trust(client: httpx.Client) -> None:
-    assert client.get("/v1/enrolment").json() == {"ca_pem": None}
+    assert client.get("/v1/enrolment").json() == {"ca_pem": None, "hospital": "City Hospital"}
 
 
 def test_behind_a_proxy_the_authority_must_be_named(tmp_path: Path) -> None:

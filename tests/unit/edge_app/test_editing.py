@@ -46,6 +46,25 @@ def test_text_goes_in_where_the_cursor_is() -> None:
     assert editor.text == "늘"
 
 
+def test_a_code_falls_into_groups_and_becomes_capitals() -> None:
+    editor = typed(Kind.CODE, "abcd-2 3ㅎ4", 39)
+    assert (editor.text, editor.cursor) == ("ABCD-234", 8)
+    editor.move(4)
+    editor.type("x")
+    assert (editor.text, editor.cursor) == ("ABCD-X234", 6)
+    editor.backspace()
+    assert (editor.text, editor.cursor) == ("ABCD-234", 4)
+    editor.move(5)
+    editor.backspace()
+    assert (editor.text, editor.cursor) == ("ABC2-34", 3)
+    full = typed(Kind.CODE, "23456789" * 5, 39)
+    assert full.text == "-".join(["2345", "6789"] * 4)
+
+
+def test_an_address_takes_what_stands_in_one() -> None:
+    assert typed(Kind.ADDRESS, "https://er.example:8443/ 병ㅂ").text == "https://er.example:8443/"
+
+
 def test_a_finished_syllable_goes_as_a_whole() -> None:
     editor = typed(Kind.TEXT, keys_of("가나"))
     editor.settle()

@@ -1,6 +1,10 @@
 """How a device keeps its key and shows who it is."""
 
 import json
+import socket
+import threading
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from uuid import UUID
 
 import pytest
@@ -9,9 +13,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from joserfc import jwt
 from joserfc.jwk import ECKey
 
+from edge_app import enrolment
 from edge_app.hospital_access import HospitalAccess
 from edge_app.sync import DeviceKey, EnrolledCredentials, Hospital
 from edge_app.sync.problems import Failed
+from shared.errors import FirstRayError
 from shared.identity import new_id
 
 DEVICE = new_id()
@@ -112,8 +118,76 @@ def test_the_key_is_not_shown_by_what_is_logged() -> None:
     assert middle not in repr(key) + repr(Clocks().credentials(key))
 
 
+@pytest.mark.parametrize(
+    ("typed", "address"),
+    [
+        ("er.hospital.example", "https://er.hospital.example"),
+        (" HTTPS://er.hospital.example:8443/ ", "https://er.hospital.example:8443"),
+        ("https://er. hospital.example", "https://er.hospital.example"),
+        ("http://127.0.0.1:8000/", "http://127.0.0.1:8000"),
+    ],
+)
+def test_an_address_is_completed(typed: str, address: str) -> None:
+    assert enrolment.address(typed) == address
+
+
+@pytest.mark.parametrize("typed", ["", "https://", "//", "ftp://er.example", "https://er.example:99999", "a?b"])
+def test_what_is_no_address_is_refused(typed: str) -> None:
+    with pytest.raises(FirstRayError) as caught:
+        enrolment.address(typed)
+    assert caught.value.code == "hospital_url_invalid"
+
+
+@pytest.mark.parametrize(("addresses", "code"), [((), "enrolment_no_network"), (("192.0.2.7",), "enrolment_no_answer")])
+def test_who_gets_no_answer_is_told_what_to_look_at(
+    monkeypatch: pytest.MonkeyPatch, addresses: tuple[str, ...], code: str
+) -> None:
+    monkeypatch.setattr(enrolment, "PAUSE_S", 0.0)
+    monkeypatch.setattr(enrolment, "addresses", lambda: addresses)
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))  # not listening: the connection is refused
+        with pytest.raises(FirstRayError) as caught:
+            enrolment.recognise(f"127.0.0.1:{bound.getsockname()[1]}", "2" * 32)
+    assert caught.value.code == code
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (502, b"<html>", "enrolment_failed"),
+        (302, b"", "network_portal"),
+        (200, b"<html>", "network_portal"),
+        (404, b'{"detail": "no"}', "enrolment_refused"),
+        (403, b'{"code": "code_wrong", "title": "", "status": 403}', "code_wrong"),
+        (200, b"x" * (enrolment.MOST_ANSWER + 1), "enrolment_unreadable"),
+    ],
+)
+def test_an_answer_that_is_none_is_told_apart(status: int, body: bytes, code: str) -> None:
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            """Nothing on the console."""
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with pytest.raises(FirstRayError) as caught:
+            enrolment.recognise(f"http://127.0.0.1:{server.server_port}", "2" * 12)
+        server.shutdown()
+    assert caught.value.code == code
+
+
 def test_access_comes_back_from_its_json() -> None:
-    access = HospitalAccess(Hospital("http://127.0.0.1:1", name="City"), token_url="http://127.0.0.1:1/v1/token")
+    access = HospitalAccess(
+        Hospital("http://127.0.0.1:1", name="City"),
+        token_url="http://127.0.0.1:1/v1/token",
+        device_name="Ambulance 7",
+        enrolled_at=datetime(2026, 11, 27, 8, 0, tzinfo=UTC),
+    )
     assert HospitalAccess.from_json(json.loads(json.dumps(access.to_json()))) == access
     old = {"url": "http://127.0.0.1:1", "token": "t"}
     assert HospitalAccess.from_json(old).token_url is None

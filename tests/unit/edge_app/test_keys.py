@@ -7,6 +7,7 @@ from edge_app.ui import keys
 from edge_app.ui.editing import Editor, Kind
 from edge_app.ui.hangul import LATIN_KEYS
 from edge_app.ui.keys import Page
+from shared.enrolment import ALPHABET
 from shared.fonts import BOLD
 
 PAGES = [
@@ -14,6 +15,8 @@ PAGES = [
     *(keys.symbols(language, lines) for language in ("ko", "en") for lines in (False, True)),
     keys.pad(point=False),
     keys.pad(point=True),
+    keys.address(),
+    keys.code(),
 ]
 
 
@@ -42,7 +45,7 @@ def test_every_page_can_be_left_and_corrected(page: Page) -> None:
     assert {"backspace", "enter", "hide"} <= set(actions(page))
     assert len(actions(page)) == len(set(actions(page)))
     assert len(page) == 4
-    assert max(sum(cap.width for cap in row) for row in page) <= 10.01
+    assert max(sum(cap.width for cap in row) for row in page) <= (11 if page == keys.address() else 10.01)
 
 
 def test_only_fields_of_several_lines_have_a_key_for_a_new_line() -> None:
@@ -56,6 +59,16 @@ def test_a_pad_types_what_its_field_takes(kind: Kind) -> None:
         editor = Editor(kind)
         editor.type(face)
         assert editor.text == face
+
+
+def test_an_address_and_a_code_are_typed_on_one_page() -> None:
+    assert set("https://er-2.hospital.example:8443/0123456789") <= set(faces(keys.address()))
+    assert sorted(faces(keys.code())) == sorted(ALPHABET)
+    for page, kind in ((keys.address(), Kind.ADDRESS), (keys.code(), Kind.CODE)):
+        for face in faces(page):
+            editor = Editor(kind)
+            editor.type(face)
+            assert editor.text == face
 
 
 def test_the_font_has_every_face() -> None:

@@ -12,6 +12,7 @@ import pytest
 from babel.messages.pofile import read_po
 
 import edge_app
+from edge_app import enrolment
 from edge_app.capture import hot_folder
 from edge_app.capture.dicom import errors as dicom_errors
 from edge_app.reading import ERRORS as READING_ERRORS
@@ -345,6 +346,7 @@ CODES = {
     *hot_folder.ERRORS,
     *store_errors._TEXTS,
     *sync_problems.TEXTS,
+    *enrolment.TEXTS,
     *codes_raised(),
     "app_error",
 } - ELSEWHERE

@@ -13,18 +13,21 @@ import numpy as np
 from PIL import Image
 
 from edge_app.capture.dicom import DicomSettings, ReceiverStatus
+from edge_app.enrolment import Recognised
 from edge_app.health import Health
+from edge_app.hospital_access import HospitalAccess
 from edge_app.reading import Screened, screened_picture
 from edge_app.station import Change, ModelStatus, Status
 from edge_app.store.store import Store
 from edge_app.store.views import Backup, Film
+from edge_app.sync import LinkState
 from edge_app.ui.presenters.desk import Desk, Presenter
 from shared.correction import Correction
 from shared.diagnosis import Diagnosis
 from shared.errors import FirstRayError
 from tests.unit.edge_app.store.samples import diagnosis, receive
 
-SECONDS = 20.0
+SECONDS = 60.0
 
 
 def picture(grey: int = 120) -> bytes:
@@ -51,6 +54,9 @@ class FakeStation:
     originals: int = 0
     receiver_error: FirstRayError | None = None
     models_error: FirstRayError | None = None
+    hospital: HospitalAccess | None = None
+    link: LinkState | None = None
+    answering: dict[str, Recognised] = field(default_factory=dict)
     early: dict[UUID, tuple[Screened, Correction | None]] = field(default_factory=dict)
 
     def _try(self, what: str, pin: str) -> None:
@@ -107,11 +113,12 @@ class FakeStation:
             addresses=("192.0.2.7",),
             hot_folder=self.hot_folder,
             models=ModelStatus(ready=True, release="r1", precision="int8", runtime="litert", error=self.models_error),
-            link=None,
+            link=self.link,
             standing=self.store.standing(),
             room=self.store.room(),
             health=Health(None, None, None, 300.0, 1000.0, 60.0),
             reading=len(self.being_read),
+            hospital=self.hospital,
         )
 
     def diagnostics(self) -> bytes:
@@ -120,6 +127,15 @@ class FakeStation:
     def set_dicom(self, settings: DicomSettings) -> None:
         self._try("dicom", settings.ae_title)
         self.dicom = settings
+
+    def recognise(self, url: str, code: str) -> Recognised:
+        self._try(f"recognise {url}", code)
+        return self.answering[url]
+
+    def register(self, recognised: Recognised) -> HospitalAccess:
+        self._try("register", recognised.hospital.name)
+        self.hospital = HospitalAccess(recognised.hospital, token_url="https://x/v1/token")
+        return self.hospital
 
     def set_hot_folder(self, folder: Path | None) -> None:
         self.hot_folder = folder

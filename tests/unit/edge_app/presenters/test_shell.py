@@ -1,11 +1,13 @@
 """Where the user is, what an arrival does to the screen, and the lock."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import pytest
 
 from edge_app.station import Change
+from edge_app.sync import LinkKind, LinkState
 from edge_app.ui.presenters.places import HOME, Place, Screen
 from edge_app.ui.presenters.shell import News, ShellPresenter
 from shared.errors import FirstRayError
@@ -191,6 +193,17 @@ def test_a_revoked_device_locks_and_says_so(frame: Frame) -> None:
     frame.shell.changed(Change("revoked"))
     assert frame.shell.state.locked
     assert frame.shell.state.revoked
+
+
+@pytest.mark.parametrize(("kind", "revoked"), [(LinkKind.REVOKED, True), (LinkKind.CONNECTING, False)])
+def test_a_revoked_device_is_one_until_it_is_enrolled_again(
+    frame: Frame, rig: Rig, kind: LinkKind, revoked: bool
+) -> None:
+    frame.shell.changed(Change("revoked"))
+    rig.station.link = LinkState(kind, datetime.now(UTC))
+    frame.shell.unlocked()
+    rig.wait(lambda: frame.shell.state.link)
+    assert frame.shell.state.revoked == revoked
 
 
 def test_an_image_that_is_not_read_yet_is_no_result(frame: Frame, rig: Rig) -> None:
