@@ -44,7 +44,7 @@ def _utc(moment: datetime) -> datetime:
 
 
 def _clean(text: str) -> str:
-    if any(not (letter.isprintable() or letter == "\n") for letter in text):
+    if not text.replace("\n", "").isprintable():
         raise ValueError("control characters are not allowed")
     return text
 

@@ -235,7 +235,7 @@ class Changes:
                     if lost:
                         self._tell(tuple(self._subscriptions))
                     while not self._stop.is_set():
-                        for notice in connection.notifies(timeout=0.5):
+                        for notice in connection.notifies(timeout=POLL_S):
                             process, _, topic = notice.payload.partition(" ")
                             if process != self._process:
                                 self._tell([topic])

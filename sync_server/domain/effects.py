@@ -8,12 +8,12 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import bindparam, insert, update
-from sqlmodel import Session, col, select
+from sqlalchemy import bindparam, insert, literal, select, union_all, update
+from sqlmodel import Session
 
 from shared.events import Delete, Put
 from shared.records import RecordType
-from sync_server.db.engine import locked, table_of
+from sync_server.db.engine import among, table_of
 from sync_server.db.tables import ROWS, SupersededRow
 from sync_server.domain.batches import Came
 from sync_server.domain.merge import Lost, Record
@@ -40,7 +40,18 @@ _NAMED: Final = {
 }
 """Fields that name another record, and which type that is of."""
 
-Records = dict[tuple[RecordType, UUID], Record]
+_OWNERS: Final = union_all(
+    *(
+        select(literal(type.value).label("type"), table.c.id, table.c.device).where(
+            table.c.id.in_(bindparam(type.value, expanding=True))
+        )
+        for type, table in ((type, table_of(row)) for type, row in ROWS.items())
+    )
+)
+"""Whose records are: of those with ids in the parameters, one a type."""
+
+Key = tuple[RecordType, UUID]
+"""A record's type and id."""
 
 
 @dataclass
@@ -78,26 +89,28 @@ class IntakeResult:
 def apply(session: Session, result: IntakeResult, events: Iterable[tuple[Held, Came]], now: datetime) -> None:
     """Give each event its effect, in their order; one that may have none gets its ``code``."""
     effective = [
-        (held, came, came.event.action)
+        (held, came, came.event.action, tuple(_named(came)))
         for held, came in events
         if came.event is not None and isinstance(came.event.action, Put | Delete)
     ]
-    records = _load(session, [action for _, _, action in effective])
-    foreign = _of_other_devices(session, result.device, [came for _, came, _ in effective])
+    keys = {(action.type, action.id) for _, _, action, _ in effective}
+    owners = _owners(session, keys.union(*(named for *_, named in effective)))
+    records = _load(session, [key for key in keys if owners.get(key) == result.device])
+    foreign = {key for key, device in owners.items() if device != result.device}
     superseded: list[dict[str, Any]] = []
-    for held, came, action in effective:
+    for held, came, action, named in effective:
         key = action.type, action.id
-        if foreign and not foreign.isdisjoint(_named(came)):
+        if not foreign.isdisjoint(named):
             held.code, held.message = NOT_ALLOWED, "It belongs to a record that was made by another device."
+            continue
+        if key in foreign:
+            held.code, held.message = NOT_ALLOWED, "The record was made by another device."
             continue
         if (record := records.get(key)) is None:
             if isinstance(action, Put) and not came.has_required:
                 held.code, held.message = INVALID, "A record's first event must give the fields that are required."
                 continue
             record = records[key] = Record(*key, result.device, first_at=now, changed_at=now, fresh=True)
-        elif record.device != result.device:
-            held.code, held.message = NOT_ALLOWED, "The record was made by another device."
-            continue
         result.touch(record)
         superseded += [_superseded(record, lost, now) for lost in _change(record, came, action, now)]
         result.touch(record)
@@ -114,40 +127,34 @@ def _change(record: Record, came: Came, action: Put | Delete, now: datetime) -> 
     return []
 
 
-def _load(session: Session, actions: Iterable[Put | Delete]) -> Records:
-    """The records that the actions are about, as far as they exist; locked."""
-    wanted: dict[RecordType, set[UUID]] = {}
-    for action in actions:
-        wanted.setdefault(action.type, set()).add(action.id)
-    found: Records = {}
-    for type in sorted(wanted):
-        table = ROWS[type]
-        columns = [getattr(table, name) for name in _COLUMNS]
-        statement = select(*columns).where(col(table.id).in_(wanted[type])).order_by(col(table.id))
-        for row in session.execute(locked(session, statement)):
-            found[type, row.id] = Record(type, **row._mapping)
+def _by_type(keys: Iterable[Key]) -> dict[RecordType, list[UUID]]:
+    ids: dict[RecordType, list[UUID]] = {type: [] for type in sorted(RecordType)}
+    for type, id in sorted(keys):
+        ids[type].append(id)
+    return ids
+
+
+def _owners(session: Session, keys: Iterable[Key]) -> dict[Key, UUID]:
+    """Which device made these records, as far as they exist: one adds nothing to what another made."""
+    ids = {type.value: some for type, some in _by_type(keys).items()}
+    return {(RecordType(type), id): device for type, id, device in session.execute(_OWNERS, ids)}
+
+
+def _load(session: Session, keys: Iterable[Key]) -> dict[Key, Record]:
+    """These records, locked."""
+    found: dict[Key, Record] = {}
+    for type, ids in _by_type(keys).items():
+        if ids:
+            rows = session.execute(among(ROWS[type], "id", *_COLUMNS, lock="update"), {"ids": ids})
+            found |= {(type, row.id): Record(type, **row._mapping) for row in rows}
     return found
 
 
-def _named(came: Came) -> Iterator[tuple[RecordType, UUID]]:
+def _named(came: Came) -> Iterator[Key]:
     """The records that an event's record is to belong to."""
     for name, type in _NAMED.items():
         if (id := (came.fields or {}).get(name)) is not None:
             yield type, UUID(id)
-
-
-def _of_other_devices(session: Session, device: UUID, events: Iterable[Came]) -> set[tuple[RecordType, UUID]]:
-    """Records that events name and other devices made: a device adds nothing to a run that is not its own."""
-    wanted: dict[RecordType, set[UUID]] = {}
-    for came in events:
-        for type, id in _named(came):
-            wanted.setdefault(type, set()).add(id)
-    found: set[tuple[RecordType, UUID]] = set()
-    for type, ids in wanted.items():
-        table = ROWS[type]
-        others = select(table.id).where(col(table.id).in_(ids), col(table.device) != device)
-        found |= {(type, id) for id in session.exec(others)}
-    return found
 
 
 def _save(session: Session, records: Iterable[Record]) -> None:

@@ -14,6 +14,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import Select
 
 from shared.records import RecordType
+from sync_server.db.engine import among
 from sync_server.db.tables import DeviceRow, DiagnosisRow, ImageRow, RadiographRow, ServerReadingRow, UploadRow
 from sync_server.domain import inbox
 from sync_server.domain.effects import IntakeResult
@@ -114,7 +115,7 @@ def note_release(session: Session, result: IntakeResult) -> None:
     device = session.get(DeviceRow, result.device) if ids else None
     if device is None:
         return
-    for row in session.exec(select(DiagnosisRow).where(col(DiagnosisRow.id).in_(ids))).all():
+    for row in session.execute(among(DiagnosisRow, "id", "content"), {"ids": list(ids)}):
         release = (row.content.get("result") or {}).get("release")
         made_at = row.content.get("made_at")
         known = device.facts.get("diagnosed_at")

@@ -14,14 +14,14 @@ from itertools import islice
 from typing import Any, Final
 from uuid import UUID
 
-from sqlalchemy import delete, func, insert
-from sqlmodel import Session, col, select
+from sqlalchemy import BindParameter, bindparam, delete, func, insert, select
+from sqlmodel import Session, SQLModel
 
 from shared.calibration import State
 from shared.findings import BY_KEY, Urgency
 from shared.hospital import Presence
 from shared.records import RecordType
-from sync_server.db.engine import locked, plain, table_of
+from sync_server.db.engine import among, table_of
 from sync_server.db.tables import (
     AcknowledgementRow,
     AgreementRow,
@@ -43,6 +43,17 @@ _SEARCHED: Final = 400
 """Letters that a search looks through (:class:`HistoryRow`)."""
 _OPEN: Final = (State.UNCERTAIN.value, State.NOT_ASSESSED.value)
 _LONG_AGO: Final = datetime.min.replace(tzinfo=UTC)
+_IDS: Final[BindParameter[Any]] = bindparam("ids", expanding=True)
+_HISTORY: Final = table_of(HistoryRow)
+_FORGET: Final = delete(_HISTORY).where(_HISTORY.c.encounter.in_(_IDS))
+_ACKNOWLEDGEMENT: Final = table_of(AcknowledgementRow)
+_ACKNOWLEDGED: Final = (
+    select(_ACKNOWLEDGEMENT.c.encounter, func.max(_ACKNOWLEDGEMENT.c.at, type_=_ACKNOWLEDGEMENT.c.at.type))
+    .where(_ACKNOWLEDGEMENT.c.encounter.in_(_IDS))
+    .group_by(_ACKNOWLEDGEMENT.c.encounter)
+)
+_SHOWN: Final = ("id", "device", "content", "deleted", "hidden_at", "purged_at")
+"""Columns of a record that its history depends on."""
 
 
 def refresh(session: Session, encounters: Iterable[UUID]) -> None:
@@ -55,50 +66,31 @@ def refresh(session: Session, encounters: Iterable[UUID]) -> None:
     while some := list(islice(ordered, _SOME)):
         session.flush()
         known = _Known(session, some)
-        session.execute(delete(table_of(HistoryRow)).where(col(HistoryRow.encounter).in_(some)))
+        session.execute(_FORGET, {"ids": some})
         now = datetime.now(UTC)
         rows = [row for run in known.runs if (row := _history(known, run, now)) is not None]
         if rows:
-            session.execute(insert(table_of(HistoryRow)), rows)
+            session.execute(insert(_HISTORY), rows)
 
 
 def touched_by(session: Session, touched: Mapping[RecordType, Iterable[UUID]]) -> set[UUID]:
     """The runs whose histories depend on these records."""
-    encounters = set(touched.get(RecordType.ENCOUNTER, ()))
-    encounters |= of_patients(session, touched.get(RecordType.PATIENT, ()))
-    films = set(touched.get(RecordType.RADIOGRAPH, ()))
-    for some in _pieces(touched.get(RecordType.DIAGNOSIS, ())):
-        statement = select(DiagnosisRow.radiograph).where(col(DiagnosisRow.id).in_(some))
-        films |= {film for film in session.exec(statement) if film is not None}
-    encounters |= of_radiographs(session, films)
-    for some in _pieces(touched.get(RecordType.VITAL_SIGNS, ())):
-        statement = select(VitalSignsRow.encounter).where(col(VitalSignsRow.id).in_(some))
-        encounters |= {run for run in session.exec(statement) if run is not None}
-    return encounters
+    session.flush()
+    films = _values(session, DiagnosisRow, "id", "radiograph", touched.get(RecordType.DIAGNOSIS, ()))
+    films |= set(touched.get(RecordType.RADIOGRAPH, ()))
+    runs = set(touched.get(RecordType.ENCOUNTER, ())) | of_patients(session, touched.get(RecordType.PATIENT, ()))
+    runs |= _values(session, RadiographRow, "id", "encounter", films)
+    return runs | _values(session, VitalSignsRow, "id", "encounter", touched.get(RecordType.VITAL_SIGNS, ()))
 
 
 def of_patients(session: Session, patients: Iterable[UUID]) -> set[UUID]:
     """The runs of these patients and of all that were merged into them."""
-    everyone, latest = set(patients), set(patients)
+    session.flush()
+    everyone = latest = set(patients)
     while latest:
-        merged: set[UUID] = set()
-        for some in _pieces(latest):
-            merged |= set(session.exec(select(PatientRow.id).where(col(PatientRow.merged_into).in_(some))))
-        latest = merged - everyone
-        everyone |= merged
-    runs: set[UUID] = set()
-    for some in _pieces(everyone):
-        runs |= set(session.exec(select(EncounterRow.id).where(col(EncounterRow.patient).in_(some))))
-    return runs
-
-
-def of_radiographs(session: Session, radiographs: Iterable[UUID]) -> set[UUID]:
-    """The runs these radiographs belong to."""
-    runs: set[UUID] = set()
-    for some in _pieces(radiographs):
-        statement = select(RadiographRow.encounter).where(col(RadiographRow.id).in_(some))
-        runs |= {run for run in session.exec(statement) if run is not None}
-    return runs
+        latest = _values(session, PatientRow, "merged_into", "id", latest) - everyone
+        everyone = everyone | latest
+    return _values(session, EncounterRow, "patient", "id", everyone)
 
 
 def _pieces(ids: Iterable[UUID]) -> Iterator[list[UUID]]:
@@ -111,8 +103,8 @@ class _Known:
     """Everything that is known of some runs, read by a dozen queries however many they are; as plain rows."""
 
     def __init__(self, session: Session, encounters: Sequence[UUID]) -> None:
-        of_runs = plain(EncounterRow).where(col(EncounterRow.id).in_(encounters)).order_by(col(EncounterRow.id))
-        self.runs = session.execute(locked(session, of_runs)).all()
+        of_runs = among(EncounterRow, "id", *_SHOWN, "patient", lock="update")
+        self.runs = session.execute(of_runs, {"ids": encounters}).all()
         self.patients = _patients(session, {run.patient for run in self.runs if run.patient})
         self.vital_signs = _grouped(session, VitalSignsRow, "encounter", encounters)
         self.films = _grouped(session, RadiographRow, "encounter", encounters)
@@ -129,13 +121,7 @@ class _Known:
             row.radiograph: row
             for row in sorted(_found(session, ConfirmedReadingRow, "radiograph", ids), key=lambda row: row.at)
         }
-        latest = func.max(AcknowledgementRow.at, type_=AcknowledgementRow.__table__.c.at.type)  # type: ignore[attr-defined]
-        acknowledged = (
-            select(AcknowledgementRow.encounter, latest)
-            .where(col(AcknowledgementRow.encounter).in_(encounters))
-            .group_by(col(AcknowledgementRow.encounter))
-        )
-        self.acknowledged = dict(session.exec(acknowledged).all())
+        self.acknowledged = dict(session.execute(_ACKNOWLEDGED, {"ids": encounters}).all())
 
     def patient_of(self, run: Any) -> Any:
         """After merges."""
@@ -153,26 +139,31 @@ def _patients(session: Session, ids: set[UUID]) -> dict[UUID, Any]:
     for _ in range(_LONGEST_MERGE):
         if not ids:
             break
-        statement = plain(PatientRow).where(col(PatientRow.id).in_(ids)).order_by(col(PatientRow.id))
-        some = session.execute(locked(session, statement, share=True)).all()
+        statement = among(PatientRow, "id", *_SHOWN, "merged_into", lock="share")
+        some = session.execute(statement, {"ids": list(ids)}).all()
         found |= {row.id: row for row in some}
         ids = {row.merged_into for row in some if row.merged_into} - found.keys()
     return found
 
 
-def _found(session: Session, table: Any, column: str, ids: Iterable[UUID]) -> list[Any]:
+def _found(session: Session, table: type[SQLModel], by: str, ids: Iterable[UUID], *names: str) -> list[Any]:
     rows: list[Any] = []
     for some in _pieces(ids):
-        rows += session.execute(plain(table).where(col(getattr(table, column)).in_(some)))
+        rows += session.execute(among(table, by, *names), {"ids": some})
     return rows
 
 
-def _grouped(session: Session, table: Any, column: str, ids: Iterable[UUID]) -> dict[UUID, list[Any]]:
+def _values(session: Session, table: type[SQLModel], by: str, name: str, ids: Iterable[UUID]) -> set[UUID]:
+    """What is in one column of these rows, where it is known."""
+    return {value for (value,) in _found(session, table, by, ids, name) if value is not None}
+
+
+def _grouped(session: Session, table: type[SQLModel], by: str, ids: Iterable[UUID]) -> dict[UUID, list[Any]]:
     """The records that are neither deleted nor hidden, by what they belong to."""
     grouped: dict[UUID, list[Any]] = defaultdict(list)
-    for row in _found(session, table, column, ids):
+    for row in _found(session, table, by, ids, *_SHOWN, by):
         if _visible(row):
-            grouped[getattr(row, column)].append(row)
+            grouped[getattr(row, by)].append(row)
     return grouped
 
 

@@ -13,17 +13,18 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from sqlalchemy import insert
+from sqlalchemy import Row, bindparam, insert, update
+from sqlalchemy import select as sql_select
 from sqlalchemy.exc import DBAPIError
 from sqlmodel import Session, col, select
 
 from shared.errors import FirstRayError
-from shared.events import FIRST_PREVIOUS, Delete, Position, Put
+from shared.events import Delete, Position, Put
 from shared.hospital import BatchAnswer, Outcome, OutcomeStatus
 from shared.hybrid_clock import Stamp
 from shared.receipts import HeldEvent
 from shared.records import RecordType
-from sync_server.db.engine import locked, may_succeed_again, table_of
+from sync_server.db.engine import among, may_succeed_again, table_of
 from sync_server.db.tables import ChainRow, DeviceRow, EventRow
 from sync_server.domain import histories
 from sync_server.domain.batches import Came
@@ -41,6 +42,13 @@ _BREAKS: Final = {
     FORK: "Another event has its place here, or it does not follow the one before. Begin a new chain.",
     "other_chain": "A batch holds events of one chain.",
 }
+_SENDER: Final = select(DeviceRow).where(col(DeviceRow.id) == bindparam("its_id")).with_for_update()
+_CHAIN: Final = table_of(ChainRow)
+_GROWN: Final = update(_CHAIN).where(_CHAIN.c.id == bindparam("its_id"))
+_EVENT: Final = table_of(EventRow)
+_HELD: Final = sql_select(_EVENT.c.number, _EVENT.c.hash, _EVENT.c.stored_at, _EVENT.c.refused, _EVENT.c.message).where(
+    _EVENT.c.chain == bindparam("its_id"), _EVENT.c.number.in_(bindparam("numbers", expanding=True))
+)
 _log = logging.getLogger(__name__)
 
 
@@ -79,11 +87,11 @@ def _outcome(hospital: Hospital, device: UUID, chain: UUID, held: Held) -> Outco
 
 def _take(hospital: Hospital, session: Session, device: UUID, id: UUID, batch: Sequence[Came]) -> _Sorted:
     now = datetime.now(UTC)
-    sender = session.exec(locked(session, select(DeviceRow).where(col(DeviceRow.id) == device))).one_or_none()
+    sender = session.exec(_SENDER, params={"its_id": device}).one_or_none()
     if sender is None:
         raise FirstRayError("device_unknown", "This device is not enrolled here.", "Enrol it.")
     refuse_revoked(sender)
-    chain = session.exec(locked(session, select(ChainRow).where(col(ChainRow.id) == id))).one_or_none()
+    chain = session.execute(among(ChainRow, "id", lock="update"), {"ids": [id]}).one_or_none()
     if chain is not None and chain.device != device:
         return _of_another(id, batch)
     done = _sort(session, chain, id, batch, now)
@@ -94,15 +102,14 @@ def _take(hospital: Hospital, session: Session, device: UUID, id: UUID, batch: S
         return done
     for held, came in done.taken:
         held.code, held.message = _refusal(hospital, device, came)
+    end = {"number": done.end.number, "hash": done.end.hash}
     if chain is None:
-        chain = ChainRow(id=id, device=device, hash=FIRST_PREVIOUS, opened_at=now)
-    chain.number, chain.hash = done.end.number, done.end.hash
-    session.add(chain)
+        session.execute(insert(_CHAIN), {"id": id, "device": device, "opened_at": now, **end})
+    else:
+        session.execute(_GROWN, {"its_id": id, **end})
     result = IntakeResult(device)
     _apply_all(session, result, done.taken, now)
-    session.execute(insert(table_of(EventRow)), [_event_row(held, came, device, now) for held, came in done.taken])
-    session.flush()
-    session.expire_all()  # records were changed behind the session's back
+    session.execute(insert(_EVENT), [_event_row(held, came, device, now) for held, came in done.taken])
     # Of the other types it is known already: each says itself which run it belongs to.
     indirect = {type: result.touched.get(type, ()) for type in (RecordType.PATIENT, RecordType.DIAGNOSIS)}
     result.encounters |= histories.touched_by(session, indirect)
@@ -133,7 +140,7 @@ def _numbers(batch: Iterable[Came]) -> list[int]:
     return numbers
 
 
-def _sort(session: Session, chain: ChainRow | None, id: UUID, batch: Sequence[Came], now: datetime) -> _Sorted:
+def _sort(session: Session, chain: Row[Any] | None, id: UUID, batch: Sequence[Came], now: datetime) -> _Sorted:
     """Go along the batch, from where the chain ends: held before, taken now, or the chain breaks."""
     end = Position(chain=id, number=chain.number, hash=chain.hash) if chain else Position(chain=id, number=0)
     done = _Sorted(end)
@@ -160,9 +167,7 @@ def _sort(session: Session, chain: ChainRow | None, id: UUID, batch: Sequence[Ca
 def _known(session: Session, chain: UUID, numbers: list[int]) -> dict[int, Held]:
     if not numbers:
         return {}
-    columns = (EventRow.number, EventRow.hash, EventRow.stored_at, EventRow.refused, EventRow.message)
-    where = col(EventRow.chain) == chain, col(EventRow.number).in_(numbers)
-    return {row[0]: Held(*row) for row in session.execute(select(*columns).where(*where))}  # type: ignore[call-overload]
+    return {row.number: Held(*row) for row in session.execute(_HELD, {"its_id": chain, "numbers": numbers})}
 
 
 def _break(end: Position, came: Came) -> str | None:

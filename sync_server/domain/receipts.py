@@ -13,6 +13,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from shared.receipts import HeldEvent, HeldImage, Receipt, key_id
 
+_SORTED: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
 
 class ReceiptSigner:
     """Signs receipts with the hospital's key. Sign only what is durable: after the commit, after the fsync."""
@@ -29,8 +31,7 @@ class ReceiptSigner:
         """
         draft = Receipt(device=device, holds=holds, stored_at=stored_at, key=self._id, signature="")
         content = draft.model_dump(mode="json", exclude={"signature"})
-        text = json.dumps(content, sort_keys=True, separators=(",", ":"))
-        signature = base64.b64encode(self._key.sign(text.encode())).decode()
+        signature = base64.b64encode(self._key.sign(_SORTED.encode(content).encode())).decode()
         return draft.model_copy(update={"signature": signature})
 
     @property
