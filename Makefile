@@ -9,8 +9,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet -c const
 
 EXTRAS_run := edge,sample
 EXTRAS_edge := edge,dev
-EXTRAS_server := server,dev
-EXTRAS_all := edge,server,train,convert,tensorflow,dev
+EXTRAS_server := server,s3-server,dev
+EXTRAS_all := edge,server,s3-server,train,convert,tensorflow,dev
 
 # `make walk-edge` walks through the app by itself, with a screenshot a step in results/walk-edge; `make e2e` goes from an
 # X-ray device to the emergency room and back (results/e2e).

@@ -70,7 +70,7 @@ def open_hospital(settings: Settings, listen: bool = True) -> Hospital:
             database=database,
             clock=HybridClock(database.write(_hospital_id)),
             receipts=ReceiptSigner(settings.receipt_key),
-            images=ImageStore(settings.images, settings.data / "locks"),
+            images=ImageStore(settings.images, settings.data / "locks", database.alone),
             changes=Changes(database, listen),
         )
         hospital.images.on_original.append(readings.original_held)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Self
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.errors import FirstRayError
+from sync_server.domain import display
 from sync_server.domain.purge import purge
 from sync_server.hospital import Hospital
 
@@ -20,7 +22,9 @@ log = logging.getLogger(__name__)
 
 
 class Housekeeping:
-    """Purges what was deleted long enough ago; a context manager. Several servers may do it at once.
+    """Purges what was deleted long enough ago, and display images of what anybody has purged; a context manager.
+
+    Several servers may do it at once, on one machine or many.
 
     Args:
         hospital: whose.
@@ -45,10 +49,23 @@ class Housekeeping:
         rest = self._first_s
         while not self._ended.wait(rest):
             rest = self._every_s
-            try:
-                done = purge(self._hospital, datetime.now(UTC))
-            except (FirstRayError, DBAPIError, OSError) as error:  # its text may hold values of rows
-                log.error("what was deleted could not be purged, and is tried again later: %s", type(error).__name__)
-            else:
-                if done.records or done.images:
-                    log.info("purged %d runs, %d records, %d images", done.runs, done.records, done.images)
+            _tried("purging what was deleted failed", self._purge)
+            _tried("removing pictures of purged images failed", self._sweep)
+
+    def _purge(self) -> None:
+        done = purge(self._hospital, datetime.now(UTC))
+        if done.records or done.images:
+            log.info("purged %d runs, %d records, %d images", done.runs, done.records, done.images)
+
+    def _sweep(self) -> None:
+        if removed := display.sweep(self._hospital):
+            log.info("removed %d pictures of images that were purged", removed)
+
+
+def _tried(what: str, act: Callable[[], None]) -> None:
+    try:
+        act()
+    except FirstRayError as error:
+        log.error("%s; it is tried again later: %s", what, error.code)
+    except (SQLAlchemyError, OSError) as error:  # its text may hold values of rows
+        log.error("%s; it is tried again later: %s", what, type(error).__name__)

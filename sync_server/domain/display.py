@@ -8,21 +8,26 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from PIL import Image
+from sqlmodel import col, select
 
 from shared.correction import Correction
 from shared.overlay import grey8
 from shared.radiograph import decode_radiograph
+from sync_server.db.tables import ImageRow
 
 if TYPE_CHECKING:
     from sync_server.hospital import Hospital
 
 SIDE: Final = 2048
 QUALITY: Final = 92
+DRAFT_S: Final = 3600.0
+"""A draft that nobody has finished for so long is left over."""
 _AT_ONCE: Final = threading.Semaphore(2)
 """A decoded radiograph takes some 100 MB."""
 
@@ -40,9 +45,7 @@ def display_image(hospital: Hospital, sha256: str, correction: Correction | None
         return file
     with _AT_ONCE:
         if not file.is_file():
-            with hospital.images.open(sha256) as original:
-                data = original.read()
-            _draw(data, correction, file)
+            _draw(hospital.images.read(sha256), correction, file)
     return file
 
 
@@ -50,6 +53,33 @@ def forget(data: Path, sha256: str) -> None:
     """Remove the display images of an original that is purged."""
     for file in _folder(data, sha256).glob(f"{sha256}-*.jpg"):
         file.unlink(missing_ok=True)
+
+
+def sweep(hospital: Hospital) -> int:
+    """Remove display images of originals that the hospital holds no longer, and drafts that a crash left behind.
+
+    Each server has display images of its own; the one that purges an original knows only these. Gives how many files
+    were removed.
+    """
+    removed = 0
+    for folder in (hospital.settings.data / "display").glob("*/"):
+        files = [file for file in folder.iterdir() if not file.name.startswith(".")]
+        drawn = {file.name.partition("-")[0] for file in files}
+        with hospital.database.reading() as session:
+            held = set(session.exec(select(ImageRow.sha256).where(col(ImageRow.sha256).in_(drawn))).all())
+        gone = [file for file in files if file.name.partition("-")[0] not in held]
+        gone += [file for file in folder.glob(".*") if _is_left_over(file)]
+        for file in gone:
+            file.unlink(missing_ok=True)
+        removed += len(gone)
+    return removed
+
+
+def _is_left_over(draft: Path) -> bool:
+    try:
+        return draft.stat().st_mtime < time.time() - DRAFT_S
+    except FileNotFoundError:  # it was finished
+        return False
 
 
 def _draw(data: bytes, correction: Correction, file: Path) -> None:

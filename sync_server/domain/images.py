@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import io
 import os
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -22,18 +24,36 @@ from sqlmodel import Session
 
 from shared.errors import FirstRayError
 
+BLOCK: Final = 4 << 20
+"""Bytes read ahead at once from what is not a local file."""
+WAIT_S: Final = 20.0
+SLOWEST: Final = 1_000_000
+"""Bytes that a remote store takes in a second, at least; after them and :data:`WAIT_S` it is given up."""
 _SHA256: Final = re.compile("[0-9a-f]{64}")
+_S3: Final[Mapping[str, Any]] = {
+    "config_kwargs": {
+        "connect_timeout": 5,
+        "read_timeout": 10,
+        "retries": {"mode": "standard", "total_max_attempts": 2},
+    }
+}
+"""A service that hangs is given up after some 20 seconds, not minutes: uploads wait for it in few threads."""
 
 StoredHook = Callable[[Session, str], None]
 """Called in the transaction that notes an original's bytes for the first time, with their SHA-256."""
 
 
+Alone = Callable[[int], AbstractContextManager[None]]
+"""Makes sure that nobody else, on other machines either, is inside with the same number (64 bits, signed)."""
+
+
 class ImageStore:
-    """Where images lie. Safe to use from several threads and, on one machine, processes.
+    """Where images lie. Safe to use from several threads and processes; from several machines with ``alone``.
 
     Args:
         url: a local path, ``file://...`` or any URL of fsspec. Made if it is a local folder that does not exist.
         locks: local folder of the lock files that :meth:`guarded` takes.
+        alone: what :meth:`guarded` takes besides, where other machines use the store.
 
     Attributes:
         on_original: called when an original's bytes are held for the first time.
@@ -42,11 +62,12 @@ class ImageStore:
         FirstRayError: ``image_store_unusable`` where fsspec has no way to the URL or the folder cannot be made.
     """
 
-    def __init__(self, url: str, locks: Path) -> None:
+    def __init__(self, url: str, locks: Path, alone: Alone | None = None) -> None:
         self.on_original: list[StoredHook] = []
         self._locks = locks
+        self._alone = alone
         try:
-            self._files, self._root = fsspec.core.url_to_fs(url)
+            self._files, self._root = _file_system(url)
             locks.mkdir(parents=True, exist_ok=True)
             if self._local:
                 Path(self._root).mkdir(parents=True, exist_ok=True)
@@ -73,24 +94,27 @@ class ImageStore:
             if self._local:
                 _put_local(file, Path(self._path(sha256)))
             else:
-                self._files.put_file(str(file), self._path(sha256))
+                self._files.put_file(str(file), self._path(sha256), **self._within(file.stat().st_size))
 
     def open(self, sha256: str) -> BinaryIO:
-        """The bytes, to read from any place; the caller closes it.
+        """The bytes, to read from any place; the caller closes it. For what is large; see :meth:`read`.
 
         Raises:
-            FirstRayError: ``image_not_held``, ``image_store_failing``.
+            FirstRayError: ``image_not_held``, ``image_store_failing``; the latter also by whatever reads it.
         """
-        try:
-            return cast(BinaryIO, self._files.open(self._path(sha256), "rb"))
-        except FileNotFoundError:
-            raise FirstRayError(
-                "image_not_held",
-                "The hospital does not hold these bytes.",
-                "They come once the ambulance has a connection, or were purged.",
-            ) from None
-        except OSError as error:
-            raise _failing(error) from error
+        with _explained():
+            try:
+                return io.BufferedReader(_Held(self._files.open(self._path(sha256), "rb", block_size=BLOCK)))
+            except FileNotFoundError:
+                raise _not_held() from None
+
+    def read(self, sha256: str) -> bytes:
+        """All bytes. Raises as :meth:`open`."""
+        with _explained():
+            try:
+                return bytes(self._files.cat_file(self._path(sha256)))
+            except FileNotFoundError:
+                raise _not_held() from None
 
     def size(self, sha256: str) -> int | None:
         """How many bytes are held under this name; None for nothing. Raises ``image_store_failing``."""
@@ -116,14 +140,16 @@ class ImageStore:
 
     @contextlib.contextmanager
     def guarded(self, sha256: str) -> Iterator[None]:
-        """Nobody else on this machine adds or purges these bytes meanwhile.
+        """Nobody else adds or purges these bytes meanwhile, on this machine or (with ``alone``) on another.
 
         Taken around both what is done to the bytes and what the database says of them; never from inside a
         transaction that writes.
         """
         with (self._locks / f"{_checked(sha256)[:2]}.lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+            everywhere = self._alone(int(sha256[:16], 16) - (1 << 63)) if self._alone else contextlib.nullcontext()
+            with everywhere:
+                yield
 
     def check(self) -> None:
         """Write, read and remove a probe.
@@ -133,14 +159,61 @@ class ImageStore:
         """
         probe = f"{self._root}/.probe-{uuid.uuid4().hex}"
         with _explained():
-            self._files.pipe_file(probe, b"probe")
+            self._files.pipe_file(probe, b"probe", **self._within(5))
             read = self._files.cat_file(probe)
             self._files.rm_file(probe)
         if read != b"probe":
             raise _failing(OSError("another content"))
 
+    def _within(self, size: int) -> dict[str, float]:
+        """How long sending may take: S3's client waits without end for a service that does not take what it is sent."""
+        return {"timeout": WAIT_S + size / SLOWEST} if self._files.async_impl else {}
+
     def _path(self, sha256: str) -> str:
         return f"{self._root}/{_checked(sha256)[:2]}/{sha256}"
+
+
+class _Held(io.RawIOBase):
+    """A file of the store whose errors say what they mean, also after it was opened."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        with _explained():
+            data = self._file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def readall(self) -> bytes:
+        with _explained():
+            return bytes(self._file.read())
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def close(self) -> None:
+        if not self.closed:
+            self._file.close()
+        super().close()
+
+
+def _file_system(url: str) -> tuple[Any, str]:
+    """The file system of a URL, and the path in it."""
+    if not url.startswith(("s3://", "s3a://")):
+        return fsspec.core.url_to_fs(url)
+    files, root = fsspec.core.url_to_fs(url, **_S3)
+    files.retries = 1  # S3's client repeats by itself; s3fs would repeat that again, five times
+    return files, root
 
 
 def _checked(sha256: str) -> str:
@@ -193,6 +266,14 @@ def _explained() -> Iterator[None]:
         if type(error).__module__.partition(".")[0] not in ("botocore", "aiobotocore", "aiohttp"):
             raise
         raise _failing(error) from error
+
+
+def _not_held() -> FirstRayError:
+    return FirstRayError(
+        "image_not_held",
+        "The hospital does not hold these bytes.",
+        "They come once the ambulance has a connection, or were purged.",
+    )
 
 
 def _failing(error: Any) -> FirstRayError:

@@ -183,6 +183,8 @@ def _sweep_images(hospital: Hospital) -> int:
     """
     with hospital.database.reading() as session:
         unused = session.exec(select(ImageRow.sha256).where(_orphaned())).all()
+    if unused:
+        hospital.images.check()  # before anything waits for it in a transaction
     removed = 0
     for sha256 in unused:
         with hospital.images.guarded(sha256), hospital.database.writing() as session:

@@ -44,8 +44,8 @@ class Spool:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def create(self, id: str) -> None:
-        """An empty upload."""
-        self.path(id).touch(mode=0o600, exist_ok=False)
+        """An empty upload, unless somebody has created it meanwhile."""
+        self.path(id).touch(mode=0o600)
 
     def path(self, id: str) -> Path:
         """Its file; ``id`` is one that this server made."""

@@ -92,12 +92,8 @@ class Uploads:
         if (held := self._held(device, image.sha256)) is not None:
             return held
         row = self._database.write(lambda session: self._row(session, device, image, size))
-        try:
-            offset = self.spool.length(row.id)
-        except UploadGone:
-            self.spool.create(row.id)
-            offset = 0
-        return _upload(row, offset)
+        self.spool.create(row.id)
+        return _upload(row, self.spool.length(row.id))
 
     def find(self, device: UUID, id: str) -> Upload:
         """An upload of this device; one that is complete is finished before.

@@ -6,6 +6,7 @@ What an image does to it, it does to this process alone: decoding happens in a p
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
 import logging
 import multiprocessing
@@ -47,6 +48,10 @@ OURS: Final = frozenset({"decode_timeout", "decode_memory", "decode_crashed"})
 NOBODYS: Final = frozenset({"decoder_unavailable"})
 """Errors that are no image's fault."""
 BROKEN_EXIT: Final = 3
+KEPT_BYTES: Final = 256 << 20
+"""Of memory that a reading has freed."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Numbers of malloc.h."""
 log = logging.getLogger(__name__)
 
 
@@ -133,13 +138,9 @@ class Reader:
     def _fetch(self, job: Job) -> Radiograph | FirstRayError:
         """The decoded image, corrected as asked, or what kept it."""
         try:
-            with self._hospital.images.open(job.sha256) as file:
-                data = file.read()
-            radiograph = decode_radiograph(data)
+            radiograph = decode_radiograph(self._hospital.images.read(job.sha256))
         except FirstRayError as error:
             return error
-        except OSError as error:
-            return FirstRayError("image_store_failing", type(error).__name__)
         return radiograph.corrected(job.manner.correction) if job.manner.correction else radiograph
 
     def _read(self, read: Sequence[tuple[Job, Radiograph]], diagnoser: Diagnoser, began: float) -> None:
@@ -199,6 +200,7 @@ def main(values: dict[str, Any], name: str, plan: Plan) -> None:
     logs.set_up(settings.log_level)
     with suppress(OSError):
         os.nice(5)  # the server answers before anything is read
+    _keep_memory()
     hospital = open_hospital(settings, listen=False)
     reader = Reader(hospital, name, plan)
     parent = multiprocessing.parent_process()
@@ -211,6 +213,13 @@ def main(values: dict[str, Any], name: str, plan: Plan) -> None:
     finally:
         reader.close()
         hospital.close()
+
+
+def _keep_memory() -> None:
+    """Let glibc keep what one reading frees for the next (mallopt(3)): fetching it anew took a tenth of the time."""
+    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
+        for option in (_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD):
+            mallopt(option, KEPT_BYTES)
 
 
 def _watched(reader: Reader) -> float:

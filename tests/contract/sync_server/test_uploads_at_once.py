@@ -21,13 +21,11 @@ from sync_server.hospital import Hospital
 from tests.contract.sync_server.ambulance import TUS, Ambulance, digest
 from tests.contract.sync_server.running import RunningHospital
 from tests.fake_hospital import until
-from tests.hospital import DATABASES
 
 
-@pytest.fixture(params=DATABASES)
-def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningHospital]:
-    url = request.getfixturevalue("postgres").new_database() if request.param == "postgresql" else None
-    with RunningHospital(tmp_path, tls=False, database=url) as made:
+@pytest.fixture
+def running(database: str | None, tmp_path: Path) -> Iterator[RunningHospital]:
+    with RunningHospital(tmp_path, tls=False, database=database) as made:
         yield made
 
 

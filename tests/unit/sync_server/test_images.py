@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 
 from shared.errors import FirstRayError
+from sync_server.db.engine import Database, open_engine
 from sync_server.domain import images
 from sync_server.domain.images import ImageStore
 from sync_server.domain.spool import OffsetWrong, Spool, UploadGone
+from tests.hospital import cluster_or_skip
 
 BODY = b"a radiograph" * 1000
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -37,16 +39,21 @@ def test_what_is_put_can_be_read_and_deleted(store: ImageStore, tmp_path: Path) 
     assert not store.exists(SHA256)
     store.put(a_file(tmp_path), SHA256)
     assert store.size(SHA256) == len(BODY)
+    assert store.read(SHA256) == BODY
     with store.open(SHA256) as held:
         held.seek(12)
         assert held.read(11) == b"a radiograp"
+        assert held.tell() == 23
+        held.seek(-4, os.SEEK_END)
+        assert held.read() == BODY[-4:]
     with store.guarded(SHA256):
         store.delete(SHA256)
         store.delete(SHA256)
     assert not store.exists(SHA256)
-    with pytest.raises(FirstRayError) as caught:
-        store.open(SHA256)
-    assert caught.value.code == "image_not_held"
+    for act in (store.open, store.read):
+        with pytest.raises(FirstRayError) as caught:
+            act(SHA256)
+        assert caught.value.code == "image_not_held"
 
 
 def test_putting_again_replaces_what_the_disk_may_have_spoilt(store: ImageStore, tmp_path: Path) -> None:
@@ -97,6 +104,20 @@ def test_where_there_are_no_hard_links_the_bytes_are_copied(tmp_path: Path, monk
         assert held.read() == BODY
 
 
+def test_a_disk_that_fails_while_it_is_read_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ImageStore(str(tmp_path / "images"), tmp_path / "locks")
+    store.put(a_file(tmp_path), SHA256)
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EIO, "bad sector")
+
+    with store.open(SHA256) as held:
+        monkeypatch.setattr(type(held.raw._file), "read", fails, raising=False)
+        with pytest.raises(FirstRayError) as caught:
+            held.read(10)
+    assert caught.value.code == "image_store_failing"
+
+
 @pytest.mark.parametrize("url", ["nonsense://x", "/proc/nothing/images"])
 def test_a_place_that_cannot_be_used_is_told_at_start(url: str, tmp_path: Path) -> None:
     with pytest.raises(FirstRayError) as caught:
@@ -125,7 +146,33 @@ def test_who_adds_and_who_purges_wait_for_each_other_over_processes(tmp_path: Pa
         threading.Thread(target=take).start()
         assert not got.wait(0.3)
         other.stdin.close()
-        assert got.wait(10)
+        assert got.wait(60)
+
+
+def test_so_do_those_on_several_machines(tmp_path: Path) -> None:
+    """Their lock files are not the same; the database is."""
+    database = Database(open_engine(next(cluster_or_skip()).new_database()))
+    one, other = (
+        ImageStore(f"memory://{tmp_path.name}", tmp_path / name / "locks", database.alone) for name in ("one", "other")
+    )
+    got = threading.Event()
+
+    def take() -> None:
+        with other.guarded(SHA256):
+            got.set()
+
+    with one.guarded(SHA256):
+        waiting = threading.Thread(target=take)
+        waiting.start()
+        with other.guarded("0" * 64):  # other bytes do not wait
+            assert not got.wait(0.5)
+    assert got.wait(10)
+    waiting.join(10)
+    with pytest.raises(RuntimeError), one.guarded(SHA256):
+        raise RuntimeError
+    with other.guarded(SHA256):
+        pass
+    database.close()
 
 
 # --- the spool ---------------------------------------------------------------------------------------------------
@@ -206,9 +253,9 @@ def test_who_comes_too_late_does_not_touch_what_became_an_image(spool: Spool, tm
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(fcntl, "flock", lambda file, how: (waiting.set(), flock(file, how))[1])
             thread.start()
-            assert waiting.wait(5)
+            assert waiting.wait(60)
             spool.remove("a")
-    thread.join(5)
+    thread.join(60)
     assert len(outcome) == 1
     with store.open(SHA256) as held:
         assert held.read() == BODY
