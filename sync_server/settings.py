@@ -41,7 +41,9 @@ class Settings(BaseSettings):
         release: folder of the model release for re-inference; None means the newest that is installed or uploaded.
         purge_days: what was deleted is gone for good after so many days, 1..3650.
         metrics_token: shown by who reads ``/metrics`` from another machine; None allows it to this machine only.
-        oidc_issuer, oidc_client_id, oidc_client_secret: OpenID Connect log-in; all or none.
+        oidc_issuer, oidc_client_id, oidc_client_secret: OpenID Connect log-in; all or none. The issuer exactly as the
+            provider writes it, by https (http on this machine only); its redirect URI is :attr:`oidc_redirect`.
+        oidc_name: what the log-in page calls the provider; by default the issuer's host.
         language: of pages before anybody has logged in.
         hospital_name: shown to devices and on pages.
         log_level: of the log on standard error.
@@ -66,6 +68,7 @@ class Settings(BaseSettings):
     oidc_issuer: str | None = None
     oidc_client_id: str | None = None
     oidc_client_secret: str | None = None
+    oidc_name: Annotated[str, Field(max_length=40)] = ""
     language: Literal["ko", "en"] = "ko"
     hospital_name: str = "FirstRay"
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
@@ -98,14 +101,7 @@ class Settings(BaseSettings):
                 "FIRSTRAY_SERVER_TRUSTED_PROXIES trusts every address: anybody could claim to come from another one.",
                 "Name the addresses of the proxy.",
             )
-        given = [value for value in (self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret) if value]
-        if given and len(given) < 3:
-            raise _unsafe(
-                "OpenID Connect is set up by half.",
-                "Give FIRSTRAY_SERVER_OIDC_ISSUER, _CLIENT_ID and _CLIENT_SECRET, or none of them.",
-            )
-        if self.oidc_issuer and not self.oidc_issuer.startswith("https://"):
-            raise _unsafe("The OpenID Connect issuer is not reached by https.", "Use its https address.")
+        self._check_oidc()
         if self.metrics_token is not None and len(self.metrics_token) < 16:
             raise _unsafe("FIRSTRAY_SERVER_METRICS_TOKEN is too short to be secret.", "Use 16 characters or more.")
         return self
@@ -153,6 +149,34 @@ class Settings(BaseSettings):
                 "Patients' data might travel unprotected between server and database.",
                 "Add ?sslmode=verify-full&sslrootcert=FILE to FIRSTRAY_SERVER_DATABASE.",
             )
+
+    def _check_oidc(self) -> None:
+        given = [value for value in (self.oidc_issuer, self.oidc_client_id, self.oidc_client_secret) if value]
+        if given and len(given) < 3:
+            raise _unsafe(
+                "OpenID Connect is set up by half.",
+                "Give FIRSTRAY_SERVER_OIDC_ISSUER, _CLIENT_ID and _CLIENT_SECRET, or none of them.",
+            )
+        if self.oidc_issuer and not is_safe_url(self.oidc_issuer):
+            raise _unsafe(
+                "The OpenID Connect issuer is not reached by https, or is no address of a provider.",
+                "Set FIRSTRAY_SERVER_OIDC_ISSUER to https://host/path, exactly as the provider names itself.",
+            )
+
+    @property
+    def oidc(self) -> bool:
+        """People may log in through an OpenID provider."""
+        return bool(self.oidc_issuer)
+
+    @property
+    def oidc_provider(self) -> str:
+        """What the log-in page calls the provider; empty where there is none."""
+        return self.oidc_name or urlsplit(self.oidc_issuer or "").hostname or ""
+
+    @property
+    def oidc_redirect(self) -> str:
+        """Where the provider sends people back to: to be registered there."""
+        return self.public_url.rstrip("/") + "/login/oidc/callback"
 
     @property
     def database_url(self) -> URL:
@@ -207,6 +231,18 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_safe_url(url: str) -> bool:
+    """Whether an address is https, or http on this machine, and has neither user, query nor fragment."""
+    try:
+        parts = urlsplit(url)
+        host, port_is_right = parts.hostname or "", parts.port is None or parts.port >= 0
+    except ValueError:
+        return False
+    extras = parts.query or parts.fragment or parts.username or not url.isascii() or not url.isprintable() or " " in url
+    schemes = ("https", "http") if host and is_loopback(host) else ("https",)
+    return bool(host and port_is_right and not extras and parts.scheme in schemes)
 
 
 def _unsafe(message: str, action: str) -> FirstRayError:

@@ -490,7 +490,13 @@ class HistoryRow(_Table, table=True):
 
 
 class AccountRow(_Table, table=True):
-    """Someone who logs in; ``role`` is ``er`` or ``admin``."""
+    """Someone who logs in; ``role`` is ``er`` or ``admin``.
+
+    Attributes:
+        password: Argon2id; None where there is none, and the account is entered through the log-in service only.
+        oidc: who they are there: issuer, a space, subject (OpenID Connect Core 1.0, 5.7).
+        oidc_name: user name or e-mail of whom the account waits for; taken away when they have come.
+    """
 
     __tablename__ = "account"
 
@@ -500,6 +506,7 @@ class AccountRow(_Table, table=True):
     role: str
     password: str | None = None
     oidc: str | None = Field(default=None, unique=True)
+    oidc_name: str | None = Field(default=None, unique=True)
     language: str = "ko"
     made_at: datetime = Field(sa_type=Utc)
     disabled_at: datetime | None = Field(default=None, sa_type=Utc)

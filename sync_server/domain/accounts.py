@@ -1,8 +1,7 @@
 """People who log in: local accounts, their passwords, and the log-ins that are open.
 
-Passwords are kept as Argon2id (RFC 9106) through pwdlib; of a session only the SHA-256 of its cookie is kept. Guessing
-is slowed by counting failures by login together with address, by login and by address: a stranger who guesses a
-physician's password from elsewhere does not lock the physician out until the second, much higher, limit is reached.
+Passwords are kept as Argon2id (RFC 9106) through pwdlib; of a session only the SHA-256 of its cookie is kept. An
+account without a password is entered through the hospital's log-in service only (:mod:`sync_server.domain.linking`).
 """
 
 from __future__ import annotations
@@ -13,18 +12,18 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from pwdlib import PasswordHash
-from sqlalchemy import delete, func
+from sqlalchemy import delete
 from sqlmodel import Session, col, select
 
 from shared.errors import FirstRayError
 from shared.identity import new_id
 from shared.overlay import Language
-from sync_server.db.tables import AccountRow, AttemptRow, WebSessionRow
-from sync_server.domain import audit
+from sync_server.db.tables import AccountRow, WebSessionRow
+from sync_server.domain import audit, guessing
 
 if TYPE_CHECKING:
     from sync_server.db.engine import Database
@@ -35,12 +34,6 @@ LONGEST: Final = timedelta(hours=12)
 """A session ends after this in any case: one shift."""
 TOUCHED: Final = timedelta(minutes=1)
 """How precisely the last use is noted: a write a minute, not one a request."""
-WINDOW: Final = timedelta(minutes=15)
-"""Failures older than this no longer count."""
-MOST_BY_BOTH: Final = 8
-MOST_BY_ADDRESS: Final = 60
-MOST_BY_LOGIN: Final = 100
-"""Failures within :data:`WINDOW` from which tries are refused: login and address together, address, login."""
 SHORTEST_PASSWORD: Final = 12
 LONGEST_PASSWORD: Final = 256
 _LOGIN: Final = re.compile(r"[a-z0-9][a-z0-9._@-]{1,63}")
@@ -82,9 +75,9 @@ _NOBODY: Final = _HASH.hash(secrets.token_urlsafe())
 
 
 def create_user(
-    session: Session, login: str, name: str, role: Role, password: str, actor: str, language: Language = "ko"
+    session: Session, login: str, name: str, role: Role, password: str | None, actor: str, language: Language = "ko"
 ) -> AccountRow:
-    """Make an account; the login is kept in lower case.
+    """Make an account; the login is kept in lower case. Without a password nobody enters it until it is linked.
 
     Raises:
         FirstRayError: ``login_invalid``, ``login_taken``, ``name_missing`` or ``password_weak``.
@@ -105,7 +98,7 @@ def create_user(
         login=login,
         name=name,
         role=role.value,
-        password=_hashed(password, login),
+        password=_hashed(password, login) if password is not None else None,
         language=language,
         made_at=datetime.now(UTC),
     )
@@ -123,9 +116,59 @@ def set_password(session: Session, user: UUID, password: str, actor: str) -> Non
     row = account(session, user)
     row.password = _hashed(password, row.login)
     session.add(row)
-    _end_all(session, user)
-    _forget_attempts(session, row.login)
+    end_sessions(session, user)
+    guessing.forget(session, row.login)
     audit.record(session, actor, "user.password_set", str(user), login=row.login)
+
+
+def change_password(database: Database, token: str, old: str, new: str, address: str) -> None:
+    """Whoever is logged in chooses another password; all other sessions of the account end.
+
+    A wrong old password counts as a failed log-in does: who finds a browser open cannot go on guessing.
+
+    Args:
+        database: of the hospital.
+        token: of the session that goes on.
+        old, new: the passwords.
+        address: of who asks, for counting.
+
+    Raises:
+        FirstRayError: ``session_ended``, ``password_none`` (others log this account in), ``password_wrong``,
+            ``password_weak``, ``too_many_attempts``.
+    """
+    now = datetime.now(UTC)
+    with database.reading() as session:
+        here = session.get(WebSessionRow, _sha256(token))
+        if here is None:
+            raise FirstRayError("session_ended", "The log-in has ended, so nothing was changed.", "Log in again.")
+        row = account(session, here.user)
+        limits = guessing.by_login(row.login, address)
+        guessing.refuse(session, limits, now)
+        user, login, held = row.id, row.login, row.password
+    if held is None:
+        raise FirstRayError(
+            "password_none",
+            "This account has no password here: it logs in with the hospital's own service.",
+            "Change it there.",
+        )
+    right = _HASH.verify(old[:LONGEST_PASSWORD], held)
+    hashed = _hashed(new, login) if right else ""
+    with database.writing() as session:
+        if right:
+            row = account(session, user)
+            row.password = hashed
+            session.add(row)
+            others = delete(WebSessionRow).where(col(WebSessionRow.user) == user)
+            session.exec(others.where(col(WebSessionRow.token_sha256) != _sha256(token)))
+            guessing.forget(session, login)
+            audit.record(session, f"user:{login}", "user.password_changed", str(user), login=login)
+            return
+        guessing.failed(session, limits, now, address, password_change=login)
+    raise FirstRayError(
+        "password_wrong",
+        "The present password is not right, so nothing was changed.",
+        "Check it; an admin can set a new one.",
+    )
 
 
 def set_role(session: Session, user: UUID, role: Role, actor: str) -> None:
@@ -151,7 +194,7 @@ def set_disabled(session: Session, user: UUID, disabled: bool, actor: str) -> No
     row = account(session, user)
     if disabled:
         _keep_an_admin(session, row)
-        _end_all(session, user)
+        end_sessions(session, user)
     row.disabled_at = datetime.now(UTC) if disabled else None
     session.add(row)
     audit.record(session, actor, "user.disabled" if disabled else "user.enabled", str(user), login=row.login)
@@ -190,27 +233,25 @@ def log_in(database: Database, login: str, password: str, address: str, now: dat
     """
     now = now or datetime.now(UTC)
     login = login.strip().lower()[:64]
-    limits = _limits(login, address)
+    limits = guessing.by_login(login, address)
     with database.reading() as session:
-        _refuse_guessing(session, limits, now)
+        guessing.refuse(session, limits, now)
         row = session.exec(select(AccountRow).where(AccountRow.login == login)).first()
         held = (row.id, row.password) if row and row.password and row.disabled_at is None else None
     right = _HASH.verify(password[:LONGEST_PASSWORD], held[1] if held else _NOBODY)
     with database.writing() as session:
         if not right or held is None:
-            session.add_all(AttemptRow(subject=subject, at=now) for subject, _ in limits)
-            session.exec(delete(AttemptRow).where(col(AttemptRow.at) < now - WINDOW))
-            audit.record(session, "nobody", "log_in.failed", address=address)
+            guessing.failed(session, limits, now, address)
         else:
-            session.exec(delete(AttemptRow).where(col(AttemptRow.subject) == limits[0][0]))
+            guessing.succeeded(session, login, address)
             return open_session(session, held[0], now, address)
     raise FirstRayError(
         "log_in_failed", "Login and password do not fit together.", "Check both; an admin can set a new password."
     )
 
 
-def open_session(session: Session, user: UUID, now: datetime, address: str) -> str:
-    """A new session of an account, whose owner has proven who they are; gives its token."""
+def open_session(session: Session, user: UUID, now: datetime, address: str, **details: Any) -> str:
+    """A new session of an account, whose owner has proven who they are; gives its token. Audited with ``details``."""
     row = account(session, user)
     token = secrets.token_urlsafe(32)
     session.exec(delete(WebSessionRow).where(col(WebSessionRow.expires_at) < now))
@@ -224,7 +265,7 @@ def open_session(session: Session, user: UUID, now: datetime, address: str) -> s
             expires_at=now + LONGEST,
         )
     )
-    audit.record(session, f"user:{row.login}", "log_in", str(user), address=address)
+    audit.record(session, f"user:{row.login}", "log_in", str(user), address=address, **details)
     return token
 
 
@@ -257,33 +298,9 @@ def log_out(session: Session, token: str, actor: str) -> None:
     audit.record(session, actor, "log_out")
 
 
-def _forget_attempts(session: Session, login: str) -> None:
-    """Let a login be tried again at once, from wherever: after an admin has set its password."""
-    session.exec(delete(AttemptRow).where(col(AttemptRow.subject).startswith(f"login:{_sha256(login)[:32]}")))
-    session.exec(delete(AttemptRow).where(col(AttemptRow.subject).startswith(f"both:{_sha256(login)[:16]}")))
-
-
-def _limits(login: str, address: str) -> tuple[tuple[str, int], ...]:
-    return (
-        (f"both:{_sha256(login)[:16]}:{_sha256(address)[:16]}", MOST_BY_BOTH),
-        (f"address:{address}", MOST_BY_ADDRESS),
-        (f"login:{_sha256(login)[:32]}", MOST_BY_LOGIN),
-    )
-
-
-def _refuse_guessing(session: Session, limits: tuple[tuple[str, int], ...], now: datetime) -> None:
-    counted = session.exec(
-        select(AttemptRow.subject, func.count())
-        .where(col(AttemptRow.subject).in_([subject for subject, _ in limits]), col(AttemptRow.at) >= now - WINDOW)
-        .group_by(AttemptRow.subject)
-    ).all()
-    failures = dict(counted)
-    if any(failures.get(subject, 0) >= most for subject, most in limits):
-        raise FirstRayError(
-            "too_many_attempts",
-            "There were too many wrong passwords lately.",
-            f"Wait {WINDOW.seconds // 60} minutes, or ask an admin to set a new password.",
-        )
+def end_sessions(session: Session, user: UUID) -> None:
+    """End all sessions of an account."""
+    session.exec(delete(WebSessionRow).where(col(WebSessionRow.user) == user))
 
 
 def _hashed(password: str, login: str) -> str:
@@ -310,10 +327,6 @@ def _keep_an_admin(session: Session, row: AccountRow) -> None:
     ).first()
     if others is None and row.role == Role.ADMIN.value and row.disabled_at is None:
         raise FirstRayError("last_admin", "This is the last admin.", "Make another admin first.")
-
-
-def _end_all(session: Session, user: UUID) -> None:
-    session.exec(delete(WebSessionRow).where(col(WebSessionRow.user) == user))
 
 
 def _sha256(text: str) -> str:

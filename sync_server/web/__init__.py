@@ -9,13 +9,16 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from shared.fonts import BOLD, REGULAR
-from sync_server.web import board, login, runs
+from sync_server.web import board, login, loose, oidc, own_account, runs
 from sync_server.web.pages import STATIC
 
 router = APIRouter(include_in_schema=False)
 router.include_router(login.router)
+router.include_router(oidc.router)
+router.include_router(own_account.router)
 router.include_router(board.router)
 router.include_router(runs.router)
+router.include_router(loose.router)
 
 _FOR_GOOD = "public, max-age=31536000, immutable"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Final
+from urllib.parse import quote
 
 import anyio.to_thread
 from anyio import CapacityLimiter
@@ -33,7 +34,7 @@ def front(user: ErUser) -> Response:
 @router.get("/login")
 def log_in_page(request: Request, next: str = "/") -> Response:
     """The form."""
-    return _form(request, next)
+    return form(request, next)
 
 
 @router.post("/login")
@@ -52,7 +53,7 @@ async def log_in(
             accounts.log_in, hospital.database, login, password, address, limiter=_checks
         )
     except FirstRayError as error:
-        return _form(request, next, login[:64], error)
+        return form(request, next, login[:64], error)
     response = RedirectResponse(local(next), 303)
     set_cookie(request, response, token)
     return response
@@ -94,7 +95,10 @@ def session_holds(user: ErUser) -> None:
     """204 while the log-in holds, 401 once it has ended: for a script whose stream was refused."""
 
 
-def _form(request: Request, next: str, login: str = "", error: FirstRayError | None = None) -> Response:
+def form(request: Request, next: str, login: str = "", error: FirstRayError | None = None) -> Response:
+    """The log-in page, with what went wrong; ``next`` is where to go afterwards."""
     texts = translator(language_of(request)).error(error) if error else None
     status = STATUS.get(error.code, 422) if error else 200
-    return render(request, "login.html", status, next=local(next), login=login, error=texts, oidc=None)
+    oidc = request.app.state.hospital.settings.oidc_provider
+    path = f"/login?next={quote(local(next), safe='')}"  # whatever was asked: a switch of language leads back to this
+    return render(request, "login.html", status, next=local(next), login=login, error=texts, oidc=oidc, path=path)

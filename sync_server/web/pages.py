@@ -52,9 +52,19 @@ STATUS: Final = {
     "forbidden": 403,
     "csrf_failed": 403,
     "log_in_failed": 401,
+    "session_ended": 401,
+    "password_wrong": 403,
     "too_many_attempts": 429,
+    "oidc_cancelled": 401,
+    "oidc_expired": 401,
+    "oidc_failed": 401,
+    "oidc_no_account": 403,
+    "oidc_off": 404,
+    "oidc_unreachable": 502,
     "finding_unknown": 422,
     "image_not_held": 404,
+    "image_store_failing": 503,
+    "image_store_full": 507,
 }
 """Status of an error's page, by its code; 404 where the code ends in ``_unknown``, 422 else."""
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from sync_server.web.admin import audit_log, devices, histories, overview, patients, releases, users
+from sync_server.web.admin import audit_log, devices, histories, linking, overview, patients, releases, users
 
 router = APIRouter(include_in_schema=False)
-for part in (overview, histories, patients, devices, users, releases, audit_log):
+for part in (overview, histories, patients, devices, users, linking, releases, audit_log):
     router.include_router(part.router, prefix="/admin")

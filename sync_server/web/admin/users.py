@@ -7,14 +7,14 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Form
-from sqlmodel import col, select
+from sqlmodel import Session, col, select
 from starlette.requests import Request
 from starlette.responses import Response
 
 from shared.errors import FirstRayError
 from shared.overlay import Language
 from sync_server.db.tables import AccountRow
-from sync_server.domain import accounts
+from sync_server.domain import accounts, linking
 from sync_server.domain.accounts import Role
 from sync_server.web.auth import AdminUser, TheHospital
 from sync_server.web.i18n import translator
@@ -31,7 +31,8 @@ def listed(request: Request, user: AdminUser, hospital: TheHospital) -> Response
     """All accounts."""
     with hospital.database.reading() as session:
         rows = session.exec(select(AccountRow).order_by(col(AccountRow.login))).all()
-        return render(request, "admin/users.html", users=rows, roles=list(Role))
+        provider = hospital.settings.oidc_provider
+        return render(request, "admin/users.html", users=rows, roles=list(Role), provider=provider)
 
 
 @router.post("")
@@ -43,8 +44,18 @@ def create(
     name: Annotated[str, Form(max_length=500)] = "",
     role: Annotated[Role, Form()] = Role.ER,
     language: Annotated[Language, Form()] = "ko",
+    oidc_name: Annotated[str, Form(max_length=500)] = "",
 ) -> Response:
-    """A new account with a password that is shown once."""
+    """A new account: with a password that is shown once, or waiting for who comes from the log-in service."""
+    if hospital.settings.oidc and oidc_name.strip():
+
+        def prepared(session: Session) -> None:
+            row = accounts.create_user(session, login, name, role, None, user.actor, language)
+            linking.prepare(session, row.id, oidc_name, user.actor)
+
+        hospital.database.write(prepared)
+        said = translator(user.language)("The account is made. It is linked when its owner first logs in.")
+        return redirect(request, "/admin/users", said)
     password = new_password()
     row = hospital.database.write(
         lambda session: accounts.create_user(session, login, name, role, password, user.actor, language)

@@ -71,7 +71,19 @@ def test_plain_http_leaves_the_machine_only_behind_a_proxy() -> None:
         {"database": "postgresql://user:secret@db.example.org/firstray"},
         {"behind_proxy": True, "public_url": "https://x", "trusted_proxies": "*"},
         {"oidc_issuer": "https://id.example.org"},
-        {"oidc_issuer": "http://id.example.org", "oidc_client_id": "a", "oidc_client_secret": "b"},
+        *(
+            {"oidc_issuer": issuer, "oidc_client_id": "a", "oidc_client_secret": "b"}
+            for issuer in (
+                "http://id.example.org",
+                "https://id.example.org/?x=1",
+                "https://id.example.org/#x",
+                "https://user@id.example.org",
+                "https://id.example.org:x",
+                "https://",
+                "id.example.org",
+                "https://id.example.org/a b",
+            )
+        ),
         {"metrics_token": "short"},
     ],
 )
@@ -84,6 +96,20 @@ def test_what_would_be_unsafe_is_refused(given: dict[str, Any]) -> None:
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, Any]) -> None:
     assert code(**given) == "settings_invalid"
+
+
+def test_a_provider_for_the_log_in() -> None:
+    client = {"oidc_client_id": "a", "oidc_client_secret": "b"}
+    settings = load_settings(
+        oidc_issuer="https://id.example.org/realms/er", public_url="https://er.example.org/", **client
+    )
+    assert settings.oidc_redirect == "https://er.example.org/login/oidc/callback"
+    assert settings.oidc_provider == "id.example.org"
+    assert load_settings(oidc_issuer="http://127.0.0.1:9400", oidc_name="Hospital ID", **client).oidc_provider == (
+        "Hospital ID"
+    )
+    without = load_settings()
+    assert (without.oidc, without.oidc_provider) == (False, "")
 
 
 def test_a_database_elsewhere_says_how_it_is_protected() -> None:

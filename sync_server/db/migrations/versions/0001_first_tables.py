@@ -19,12 +19,14 @@ def upgrade() -> None:  # noqa: PLR0915  (one step after the other)
         sa.Column("role", sa.String(), nullable=False),
         sa.Column("password", sa.String(), nullable=True),
         sa.Column("oidc", sa.String(), nullable=True),
+        sa.Column("oidc_name", sa.String(), nullable=True),
         sa.Column("language", sa.String(), nullable=False),
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("disabled_at", sa.DateTime(timezone=True), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("login"),
         sa.UniqueConstraint("oidc"),
+        sa.UniqueConstraint("oidc_name"),
     )
     op.create_table(
         "acknowledgement",

@@ -7,8 +7,9 @@ from sqlmodel import select
 
 from shared.errors import FirstRayError
 from sync_server.db.tables import AccountRow, AuditRow, WebSessionRow
-from sync_server.domain import accounts, audit
-from sync_server.domain.accounts import IDLE, LONGEST, MOST_BY_BOTH, WINDOW, Role
+from sync_server.domain import accounts, audit, guessing
+from sync_server.domain.accounts import IDLE, LONGEST, Role
+from sync_server.domain.guessing import MOST_BY_BOTH, WINDOW
 from sync_server.hospital import Hospital
 
 PASSWORD = "fifteen quiet ambulances"
@@ -101,7 +102,7 @@ def test_guessing_is_stopped_where_it_comes_from_and_goes_on_after_a_while(hospi
 
 
 def test_one_address_cannot_try_many_logins(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accounts, "MOST_BY_ADDRESS", 3)
+    monkeypatch.setattr(guessing, "MOST_BY_ADDRESS", 3)
     for number in range(3):
         with pytest.raises(FirstRayError):
             accounts.log_in(hospital.database, f"guess{number}", "wrong password", "10.6.6.6", NOW)
