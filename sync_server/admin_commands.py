@@ -45,7 +45,8 @@ def enrolment_code(settings: Settings, device: str, ring: str) -> str:
     """Make a one-time code for a device; gives what to tell.
 
     Raises:
-        FirstRayError: ``device_name_missing``, ``ca_missing``, ``ca_invalid``, or the database's.
+        FirstRayError: ``device_name_missing``, ``ring_invalid``, ``ring_reserved``, ``ca_missing``, ``ca_invalid``, or
+            the database's.
     """
     with _opened(settings) as hospital:
         made = make_code(hospital, ACTOR, device, ring)

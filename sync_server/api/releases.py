@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, BinaryIO, Final
+from typing import Annotated, Any, BinaryIO, Final
 
 from fastapi import APIRouter, Depends, Header, Path
 from fastapi.responses import Response, StreamingResponse
@@ -25,16 +25,15 @@ _ZIP: Final = "application/zip"
 ReleaseId = Annotated[str, Path(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
-@router.api_route(
-    "/{release}",
-    methods=["GET", "HEAD"],
-    response_class=Response,
-    responses={
-        200: {"content": {_ZIP: {}}, "description": "The whole ZIP"},
-        206: {"content": {_ZIP: {}}, "description": "The bytes asked for"},
-        **responses(401, 403, 404, 416, 503),
-    },
-)
+_ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {"content": {_ZIP: {}}, "description": "The whole ZIP"},
+    206: {"content": {_ZIP: {}}, "description": "The bytes asked for"},
+    **responses(401, 403, 404, 416, 503),
+}
+
+
+@router.head("/{release}", response_class=Response, responses=_ANSWERS)
+@router.get("/{release}", response_class=Response, responses=_ANSWERS)
 def fetch(
     release: ReleaseId,
     _: Device,

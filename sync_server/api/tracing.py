@@ -8,6 +8,7 @@ import secrets
 import time
 from typing import Final
 
+from fastapi.routing import iter_route_contexts
 from prometheus_client import Histogram
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -36,6 +37,7 @@ class Traced:
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._patterns: dict[int, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI."""
@@ -72,9 +74,18 @@ class Traced:
             REQUEST.reset(token)
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", "none")
+        route = self._pattern(scope)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         _SECONDS.labels(method, route, str(status)).observe(seconds)
         level = logging.DEBUG if route in _QUIET else logging.INFO
         extra = {"method": method, "route": route, "status": status, "ms": round(seconds * 1000, 1)}
         _log.log(level, "answered", extra=extra)
+
+    def _pattern(self, scope: Scope) -> str:
+        """Of the route that answers, whole: ``route.path`` lacks the prefix its router was included with."""
+        if (route := scope.get("route")) is None:
+            return "none"
+        if not self._patterns:
+            contexts = iter_route_contexts(scope["app"].routes)
+            self._patterns = {id(one.original_route): one.path for one in contexts if one.path is not None}
+        return self._patterns.get(id(route)) or str(getattr(route, "path", "none"))

@@ -13,7 +13,7 @@ from shared.errors import FirstRayError
 from shared.hospital import Revocation
 from sync_server.db.engine import locked
 from sync_server.db.tables import DeviceRow
-from sync_server.domain import audit, inbox
+from sync_server.domain import audit, inbox, releases
 
 if TYPE_CHECKING:
     from sync_server.hospital import Hospital
@@ -55,7 +55,13 @@ def revoke(hospital: Hospital, device: UUID, by: str, wipe: bool = False) -> Non
 
 
 def change(hospital: Hospital, device: UUID, by: str, *, name: str | None = None, ring: str | None = None) -> None:
-    """Call a device otherwise, or move it to another ring. Raises ``device_unknown``."""
+    """Call a device otherwise, or move it to another ring.
+
+    Raises:
+        FirstRayError: ``device_unknown``, ``ring_invalid`` or ``ring_reserved``.
+    """
+    if ring:
+        releases.refuse_as_device_ring(ring)
     changes = {field: value for field, value in (("name", name), ("ring", ring)) if value}
     with hospital.database.writing() as session:
         row = _row(session, device)

@@ -28,6 +28,7 @@ from sync_server.db.tables import (
     AgreementRow,
     DeviceRow,
     DiagnosisRow,
+    EncounterRow,
     ImageRow,
     RadiographRow,
     ReleaseRow,
@@ -137,10 +138,28 @@ def unread(session: Session) -> list[str]:
 
 
 def read_again(session: Session, release: str, since: datetime) -> int:
-    """Have all originals that came since then read by another release; gives how many readings are new."""
-    statement = select(ImageRow.sha256).where(ImageRow.kind == ImageKind.ORIGINAL, col(ImageRow.stored_at) >= since)
-    originals = list(session.exec(statement))
+    """Have all originals that came since then read by another release; gives how many readings are new.
+
+    What was deleted, by a crew or by the hospital, is left out.
+    """
+    statement = select(ImageRow.sha256).where(
+        ImageRow.kind == ImageKind.ORIGINAL, col(ImageRow.stored_at) >= since, ~_deleted(col(ImageRow.sha256))
+    )
+    originals = list(session.exec(statement.order_by(col(ImageRow.stored_at))))
     return sum(ask(session, sha256, release, _manners(session, sha256), ARCHIVE) for sha256 in originals)
+
+
+def _deleted(sha256: Any) -> Any:
+    """SQL: there are radiographs of these bytes, and each of them or its run was deleted."""
+    film, run = RadiographRow, EncounterRow
+    named = select(film.id).where(film.sha256 == sha256)
+    standing = named.outerjoin(run, col(run.id) == col(film.encounter)).where(
+        *(
+            col(row.deleted).is_(None) & col(row.hidden_at).is_(None) & col(row.purged_at).is_(None)
+            for row in (film, run)
+        )
+    )
+    return named.exists() & ~standing.exists()
 
 
 def try_again(session: Session, reading: UUID) -> bool:
@@ -222,10 +241,11 @@ def record_agreements(session: Session, reading: ServerReadingRow) -> int:
 
 def _show(session: Session, sha256: str) -> None:
     """Have boards and pages show what is new of the films that have these bytes."""
-    films = select(RadiographRow.encounter).where(RadiographRow.sha256 == sha256)
-    runs = {run for run in session.exec(films) if run is not None}
+    films = session.exec(select(RadiographRow.encounter).where(RadiographRow.sha256 == sha256)).all()
+    runs = {run for run in films if run is not None}
     if runs:
         histories.refresh(session, runs)
+    if films:
         publish(session, BOARD, *sorted(run_of(run) for run in runs))
 
 

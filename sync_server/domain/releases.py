@@ -41,13 +41,17 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class RingState:
-    """A ring: its release now and the one before, how many devices are in it, since when and by whom."""
+    """A ring: its release now and the one before, how many devices are in it, since when and by whom.
+
+    ``release`` and ``at`` are None, and ``by`` empty, where it was never assigned one: its devices run what they were
+    installed with.
+    """
 
     ring: str
-    release: str
+    release: str | None
     before: str | None
     devices: int
-    at: datetime
+    at: datetime | None
     by: str
 
 
@@ -82,7 +86,10 @@ def upload(hospital: Hospital, file: BinaryIO, by: str) -> ReleaseRow:
     with tempfile.TemporaryDirectory(prefix="release-", dir=hospital.settings.data) as scratch:
         archive = Path(scratch) / "release.zip"
         sha256, size = _spool(file, archive)
-        release = unpack_release(archive, Path(scratch) / "unpacked")
+        try:
+            release = unpack_release(archive, Path(scratch) / "unpacked")
+        except ReleaseError as error:
+            raise _of_upload(error, scratch) from None
         return _take(hospital, release, archive, sha256, size, by)
 
 
@@ -156,6 +163,17 @@ def roll_back(hospital: Hospital, ring: str, by: str) -> str:
     return hospital.database.write(act)
 
 
+def refuse_as_device_ring(ring: str) -> None:
+    """Refuse a ring that no device may be in: raises FirstRayError ``ring_invalid`` or ``ring_reserved``."""
+    _refuse_misnamed(ring)
+    if ring == SERVER:
+        raise FirstRayError(
+            "ring_reserved",
+            f"The ring {SERVER} is the hospital itself: its releases are read with here, and offered to no device.",
+            "Choose another ring for the device.",
+        )
+
+
 def offer(session: Session, device: UUID) -> bool:
     """Offer a device what its ring is to run, as after its enrolment or a move; False where the ring has nothing."""
     row = session.get(DeviceRow, device)
@@ -179,7 +197,8 @@ def rings(session: Session) -> list[RingState]:
     assigned: dict[str, list[RingRow]] = {}
     for row in session.exec(select(RingRow).order_by(col(RingRow.id).desc())):
         assigned.setdefault(row.ring, []).append(row)
-    states = [
+    states = [RingState(ring, None, None, count, None, "") for ring, count in devices.items() if ring not in assigned]
+    states += [
         RingState(
             ring=ring,
             release=rows[0].release,
@@ -240,6 +259,15 @@ def _spool(source: BinaryIO, target: Path) -> tuple[str, int]:
     return digest.hexdigest(), size
 
 
+def _of_upload(error: ReleaseError, scratch: str) -> ReleaseError:
+    """The error as who uploads a ZIP understands it, without the paths at which it was unpacked."""
+    folder = rf"{re.escape(scratch)}\S*?/release"
+    message = re.sub(folder, "The ZIP", re.sub(rf"{folder}/", "", error.message))
+    return ReleaseError(
+        error.code, message, "Nothing was taken in. Get the ZIP once more from where the release was made."
+    )
+
+
 def _take(hospital: Hospital, release: Release, archive: Path, sha256: str, size: int, by: str) -> ReleaseRow:
     hospital.images.put(archive, sha256)
 
@@ -271,10 +299,7 @@ def _same(row: ReleaseRow, release: Release) -> ReleaseRow:
 
 
 def _assign(session: Session, ring: str, release: str, by: str, action: str = "release.assigned") -> int:
-    if not RING.fullmatch(ring):
-        raise FirstRayError(
-            "ring_invalid", "A ring's name is made of a-z, 0-9, - and _, 40 at most.", "Choose another name."
-        )
+    _refuse_misnamed(ring)
     row = known(session, release)
     in_ring = select(DeviceRow.id).where(DeviceRow.ring == ring, col(DeviceRow.revoked_at).is_(None))
     devices = list(session.exec(locked(session, in_ring.order_by(col(DeviceRow.id)))).all()) if ring != SERVER else []
@@ -284,6 +309,13 @@ def _assign(session: Session, ring: str, release: str, by: str, action: str = "r
     session.flush()
     audit.record(session, by, action, release, ring=ring, devices=len(devices))
     return len(devices)
+
+
+def _refuse_misnamed(ring: str) -> None:
+    if not RING.fullmatch(ring):
+        raise FirstRayError(
+            "ring_invalid", "A ring's name is made of a-z, 0-9, - and _, 40 at most.", "Choose another name."
+        )
 
 
 def known(session: Session, release: str) -> ReleaseRow:

@@ -127,7 +127,6 @@ def read(session: Session, encounter: UUID) -> Run:
     patient_id = history.patient if history and history.patient else row.patient
     patient = session.get(PatientRow, patient_id) if patient_id else None
     age = history.age if history else None
-    films = _films(session, encounter)
     sets = session.exec(select(VitalSignsRow).where(VitalSignsRow.encounter == encounter)).all()
     signs = [
         Signs(VitalSignsFields.model_validate(one.content), marks(one.content, age)) for one in sets if is_live(one)
@@ -140,7 +139,7 @@ def read(session: Session, encounter: UUID) -> Run:
         patient=PatientFields.model_validate(patient.content) if patient and is_live(patient) else PatientFields(),
         device=device.name if device else "",
         signs=tuple(sorted(signs, key=lambda one: _text(one.fields.taken_at), reverse=True)),
-        films=films,
+        films=_films(session, encounter),
         acknowledgements=_of_run(session, AcknowledgementRow, encounter),
         messages=_of_run(session, MessageRow, encounter),
         superseded=_superseded(session, [encounter, *([patient.id] if patient else []), *(one.id for one in sets)]),
@@ -149,26 +148,31 @@ def read(session: Session, encounter: UUID) -> Run:
 
 
 def _films(session: Session, encounter: UUID) -> tuple[Film, ...]:
-    rows = [
-        row for row in session.exec(select(RadiographRow).where(RadiographRow.encounter == encounter)) if is_live(row)
-    ]
+    rows = session.exec(select(RadiographRow).where(RadiographRow.encounter == encounter)).all()
+    return films(session, [row for row in rows if is_live(row)], _of_run(session, ConfirmedReadingRow, encounter))
+
+
+def films(
+    session: Session, rows: Sequence[RadiographRow], said: Sequence[ConfirmedReadingRow] = ()
+) -> tuple[Film, ...]:
+    """Radiographs with all that was read in them, latest first; ``said`` are physicians' readings, latest first."""
     ids = [row.id for row in rows]
     hashes = {sha for row in rows for sha in (row.sha256, row.preview_sha256) if sha}
     held = set(session.exec(select(ImageRow.sha256).where(col(ImageRow.sha256).in_(hashes)))) if hashes else set()
     readings: dict[UUID | None, list[Reading]] = defaultdict(list)
-    for one in session.exec(select(DiagnosisRow).where(col(DiagnosisRow.radiograph).in_(ids))):
-        if is_live(one):
-            fields = DiagnosisFields.model_validate(one.content)
-            readings[one.radiograph].append(Reading(one.id, fields, str(Manner.of(one.content))))
+    for made in session.exec(select(DiagnosisRow).where(col(DiagnosisRow.radiograph).in_(ids))):
+        if is_live(made):
+            fields = DiagnosisFields.model_validate(made.content)
+            readings[made.radiograph].append(Reading(made.id, fields, str(Manner.of(made.content))))
     confirmed: dict[UUID, list[ConfirmedReadingRow]] = defaultdict(list)
-    for said in _of_run(session, ConfirmedReadingRow, encounter):
-        confirmed[said.radiograph].append(said)
-    films = []
+    for one in said:
+        confirmed[one.radiograph].append(one)
+    found = []
     for row in rows:
         latest_first = sorted(readings[row.id], key=lambda one: _text(one.fields.made_at), reverse=True)
         latest = latest_first[0] if latest_first else None
         server = _server_reading(session, row.sha256, latest.manner if latest else "")
-        films.append(
+        found.append(
             Film(
                 id=row.id,
                 fields=RadiographFields.model_validate(row.content),
@@ -180,7 +184,7 @@ def _films(session: Session, encounter: UUID) -> tuple[Film, ...]:
                 confirmed=tuple(confirmed[row.id]),
             )
         )
-    return tuple(sorted(films, key=lambda film: _text(film.moment), reverse=True))
+    return tuple(sorted(found, key=lambda film: _text(film.moment), reverse=True))
 
 
 def _server_reading(session: Session, sha256: str | None, manner: str) -> ServerReadingRow | None:

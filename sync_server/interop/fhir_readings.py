@@ -2,7 +2,8 @@
 
 What the models read is ``preliminary``; what a physician confirmed is ``final``. Whether a finding is there is SNOMED
 CT *Present*, *Absent* or *Indeterminate*; *Absent* only where a physician says so: what scores low is *indeterminate*,
-with its probability.
+with its probability. Where a finding was marked, each box is a component ``Image Region`` (DICOM PS3.16, 111030) with
+the extension :data:`BOX`.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from datetime import datetime
 from typing import Final
 from uuid import uuid5
 
+from shared.boxes import Box
 from shared.calibration import State
+from shared.correction import Correction
 from shared.diagnosis import Diagnosis
 from shared.findings import BY_KEY, FINDINGS
 from sync_server.db.tables import ConfirmedReadingRow
 from sync_server.domain.whole_runs import Film
-from sync_server.interop.fhir_terms import CATEGORY, FINDING, LOINC, SNOMED, UCUM, Resource, instant
+from sync_server.interop.fhir_terms import BOX, CATEGORY, DCM, FINDING, LOINC, SNOMED, UCUM, Resource, instant
 
 _PRESENT: Final = {"coding": [{"system": SNOMED, "code": "52101004", "display": "Present"}]}
 _ABSENT: Final = {"coding": [{"system": SNOMED, "code": "2667000", "display": "Absent"}]}
@@ -28,6 +31,8 @@ _OF_STATE: Final[Mapping[State, Resource]] = {
     State.UNLIKELY: _UNSURE | {"text": "unlikely, not excluded"},
 }
 _OF_PHYSICIAN: Final[Mapping[str, Resource]] = {"present": _PRESENT, "absent": _ABSENT, "unsure": _UNSURE}
+
+Place = tuple[float, float, float, float]
 
 
 def readings(film: Film, shared: Resource) -> Iterator[Resource]:
@@ -71,7 +76,8 @@ def _machine(film: Film, who: str, result: Diagnosis, at: datetime | None, share
                 "code": "1",
             }
             about = {"text": f"calibrated probability at the prevalences of {result.prevalence}"}
-            one["component"] = [{"code": about, "valueQuantity": probability}]
+            regions = [_region(box, result.correction) for box in result.boxes if box.finding == finding.key]
+            one["component"] = [{"code": about, "valueQuantity": probability}, *regions]
         observations.append(one)
     yield from observations
     report = _report(film, who, at, shared, observations) | {"status": "preliminary"}
@@ -80,6 +86,26 @@ def _machine(film: Film, who: str, result: Diagnosis, at: datetime | None, share
         reasons = ", ".join(problem.code for problem in result.verdict.problems)
         report["conclusion"] = f"Not read: {reasons}."
     yield report
+
+
+def _region(box: Box, correction: Correction | None) -> Resource:
+    """A box in fractions of the image as it was sent: FHIR R4 has no element for it, and records no size in pixels."""
+    place = _as_sent((box.x, box.y, box.w, box.h), correction.quarter_turns if correction else 0)
+    sizes = zip(("x", "y", "width", "height"), place, strict=True)
+    said = [{"url": name, "valueDecimal": round(value, 6)} for name, value in sizes]
+    what = "box of the detector" if box.source == "detector" else "approximate region from the activation map"
+    return {
+        "extension": [{"url": BOX, "extension": [*said, {"url": "source", "valueCode": box.source}]}],
+        "code": {"coding": [{"system": DCM, "code": "111030", "display": "Image Region"}], "text": what},
+    }
+
+
+def _as_sent(place: Place, quarter_turns: int) -> Place:
+    """Undo turns by 90 degrees anticlockwise: of left, top, width and height, as fractions."""
+    for _ in range(quarter_turns):
+        x, y, w, h = place
+        place = 1 - y - h, x, h, w
+    return place
 
 
 def _physician(film: Film, number: int, row: ConfirmedReadingRow, shared: Resource) -> Iterator[Resource]:

@@ -15,6 +15,10 @@ CATEGORY: Final = "http://terminology.hl7.org/CodeSystem/observation-category"
 INCIDENT: Final = "urn:firstray:incident-number"
 FINDING: Final = "urn:firstray:finding"
 IMAGE: Final = "urn:firstray:image-sha256"
+DCM: Final = "http://dicom.nema.org/resources/ontology/DCM"
+BOX: Final = "urn:firstray:box"
+"""Extension: where a finding was marked: ``x``, ``y`` of the top left corner, ``width``, ``height`` as fractions (0..1)
+of columns and rows of the image as it was sent, before any correction; ``source``: ``detector`` or ``activation``."""
 
 
 def instant(at: datetime) -> str:

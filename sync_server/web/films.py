@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import urlencode
+
+from fastapi import Query
+from starlette.responses import FileResponse, Response
 
 from shared.boxes import Box
 from shared.calibration import State
@@ -14,9 +17,14 @@ from shared.diagnosis import Diagnosis
 from shared.findings import BY_KEY, KEYS, Urgency
 from shared.quality import MESSAGES, explain
 from sync_server.domain.agreement import Changes
-from sync_server.domain.run import Film, Run
+from sync_server.domain.display import display_image
+from sync_server.domain.run import Film
+from sync_server.hospital import Hospital
 from sync_server.web import words
 from sync_server.web.i18n import Translator
+
+Turns = Annotated[int, Query(ge=0, le=3)]
+"""Quarter turns that a radiograph is shown with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,14 +77,14 @@ class Viewer:
     immediate: bool
 
 
-def viewer(run: Run, film: Film, tr: Translator) -> Viewer:
-    """Everything of a film that the page says."""
+def viewer(base: str, film: Film, tr: Translator) -> Viewer:
+    """Everything of a film that the page says; below the path ``base`` are its ``image`` and its ``preview``."""
     edge = film.latest.result if film.latest else None
     server = film.server.result if film.server else None
     changes = Changes.model_validate(film.agreement.changes) if film.agreement else None
     urgent = dict.fromkeys([*(edge.urgent if edge else ()), *(server.urgent if server else ())])
     return Viewer(
-        data=json.dumps(_data(run, film, edge, server, tr), ensure_ascii=False),
+        data=json.dumps(_data(base, film, edge, server, tr), ensure_ascii=False),
         edge=_edge_said(film, edge, tr),
         server=_server_said(film, server, tr),
         rows=_rows(edge, server, tr),
@@ -85,6 +93,17 @@ def viewer(run: Run, film: Film, tr: Translator) -> Viewer:
         urgent=tuple(urgent),
         immediate=any(BY_KEY[key].urgency is Urgency.IMMEDIATE for key in urgent if key in BY_KEY),
     )
+
+
+def image(hospital: Hospital, sha256: str, turns: int, invert: bool) -> Response:
+    """The radiograph from its original, turned and inverted as asked; raises as :func:`display_image` does."""
+    file = display_image(hospital, sha256, Correction(quarter_turns=turns, invert=invert))
+    return FileResponse(file, media_type="image/jpeg")
+
+
+def preview(hospital: Hospital, sha256: str) -> Response:
+    """The small picture with boxes that the ambulance sent ahead; raises FirstRayError ``image_not_held``."""
+    return Response(hospital.images.read(sha256), media_type="image/jpeg")
 
 
 def differences(changes: Changes, tr: Translator) -> list[str]:
@@ -216,8 +235,7 @@ def _cell(result: Diagnosis | None, key: str, tr: Translator) -> Cell | None:
     return Cell(state.value, f"{words.percent(result.probabilities[key])} {word}")
 
 
-def _data(run: Run, film: Film, edge: Diagnosis | None, server: Diagnosis | None, tr: Translator) -> dict[str, Any]:
-    base = f"/runs/{run.id}/films/{film.id}"
+def _data(base: str, film: Film, edge: Diagnosis | None, server: Diagnosis | None, tr: Translator) -> dict[str, Any]:
     readings = (
         ("edge", tr("Ambulance"), tr("Ambulance"), edge),
         ("server", tr("Hospital, full precision"), tr("Hospital"), server),

@@ -142,14 +142,35 @@ async def board_events(hospital: Hospital, feed: BoardFeed, language: Language, 
                     return
 
 
-async def run_events(hospital: Hospital, encounter: UUID, token: str) -> AsyncIterator[bytes]:
+def run_events(hospital: Hospital, encounter: UUID, token: str) -> AsyncIterator[bytes]:
     """What a run's page hears: ``changed``, and ``ended`` once the log-in has ended."""
+    return _page_events(hospital, run_of(encounter), token)
+
+
+def film_events(hospital: Hospital, version: Callable[[], object], token: str) -> AsyncIterator[bytes]:
+    """What the page of a radiograph without run hears: as a run's, whenever ``version`` gives something else.
+
+    Such a radiograph has no topic of its own: what changes of it, the board hears.
+    """
+    return _page_events(hospital, BOARD, token, version)
+
+
+async def _page_events(
+    hospital: Hospital, topic: str, token: str, version: Callable[[], object] | None = None
+) -> AsyncIterator[bytes]:
     yield RETRY
     checked = time.monotonic()
-    with hospital.changes.subscribe(run_of(encounter)) as heard:
+    with hospital.changes.subscribe(topic) as heard:
+        seen = await run_in_threadpool(version) if version else None
         yield sse("changed")
         while not hospital.changes.closed:
-            yield sse("changed") if await heard.wait(QUIET_S) else STILL_HERE
+            news = bool(await heard.wait(QUIET_S))
+            if news and version:
+                now = await run_in_threadpool(version)
+                news, seen = now != seen, now
+            yield sse("changed") if news else STILL_HERE
+            if version:
+                await asyncio.sleep(REST_S)
             if time.monotonic() - checked >= CHECK_S:
                 checked = time.monotonic()
                 if await run_in_threadpool(accounts.person, hospital.database, token) is None:

@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Form, Query
+from fastapi import APIRouter, Form
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import FileResponse, Response, StreamingResponse
+from starlette.responses import Response
 
-from shared.correction import Correction
 from shared.errors import FirstRayError
 from shared.findings import KEYS
 from shared.hospital import Presence
 from sync_server.db.tables import RadiographRow
 from sync_server.domain import acts, audit, run
 from sync_server.domain.accounts import Person
-from sync_server.domain.display import display_image
 from sync_server.hospital import Hospital
 from sync_server.web import films
 from sync_server.web.auth import ErUser, TheHospital, cookie_name
@@ -54,15 +52,14 @@ def image(
     film: UUID,
     user: ErUser,
     hospital: TheHospital,
-    turns: Annotated[int, Query(ge=0, le=3)] = 0,
+    turns: films.Turns = 0,
     invert: bool = False,
 ) -> Response:
     """The radiograph from its original, turned and inverted as asked."""
     sha256 = _film(hospital, user, encounter, film).sha256
     if sha256 is None:
         raise acts.FILM_GONE
-    file = display_image(hospital, sha256, Correction(quarter_turns=turns, invert=invert))
-    return FileResponse(file, media_type="image/jpeg")
+    return films.image(hospital, sha256, turns, invert)
 
 
 @router.get("/films/{film}/preview")
@@ -71,8 +68,7 @@ def preview(encounter: UUID, film: UUID, user: ErUser, hospital: TheHospital) ->
     sha256 = _film(hospital, user, encounter, film).preview_sha256
     if sha256 is None:
         raise acts.FILM_GONE
-    held = hospital.images.open(sha256)
-    return StreamingResponse(held, media_type="image/jpeg")
+    return films.preview(hospital, sha256)
 
 
 @router.post("/acknowledge")
@@ -119,7 +115,8 @@ def _show(
         found = run.read(session, encounter)
     hospital.database.write(lambda session: audit.record(session, user.actor, "run.viewed", str(encounter)))
     chosen = found.film(film)
-    viewer = films.viewer(found, chosen, translator(user.language)) if chosen else None
+    base = f"/runs/{encounter}/films/{chosen.id}" if chosen else ""
+    viewer = films.viewer(base, chosen, translator(user.language)) if chosen else None
     return render(request, template, run=found, film=chosen, viewer=viewer, findings=KEYS, user_id=user.id)
 
 

@@ -48,7 +48,7 @@ def log_in(browser: Browser, address: str) -> Iterator[LogIn]:
     def opened(path: str = "/board", login: str = "doctor", width: int = 1280, **options: object) -> Page:
         context = browser.new_context(base_url=address, viewport={"width": width, "height": 900}, **options)  # type: ignore[arg-type]
         contexts.append(context)
-        context.set_default_timeout(10_000)
+        context.set_default_timeout(30_000)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))

@@ -21,6 +21,8 @@ from PIL import Image
 from firstray.demo import sample_radiograph
 from shared.findings import BY_KEY, KEYS, Urgency
 from shared.identity import new_id
+from shared.overlay import grey8
+from shared.radiograph import decode_radiograph
 from shared.records import RecordType
 from sync_server.app import make_app
 from sync_server.db.tables import ImageRow, ServerReadingRow
@@ -197,6 +199,29 @@ def night(hospital: Hospital) -> Scene:
     return scene
 
 
+def without_run(scene: Scene) -> None:
+    """Radiographs that the crew has not put into a run: an urgent one with its original, one
+    with a preview, one new."""
+    device, original, small = scene.device, BytesIO(), BytesIO()
+    picture = decode_radiograph(sample_radiograph().read_bytes())
+    grey8(picture).resize((920, 977)).save(original, "PNG")
+    Image.new("L", (512, 620), 90).save(small, "JPEG")
+    urgent, preview = scene.hold(original.getvalue(), "original"), scene.hold(small.getvalue(), "preview")
+    now = datetime.now(UTC)
+    taken = {"urgent": (urgent, 6), "preview": ("1a" * 32, 4), "new": ("1b" * 32, 1)}
+    for name, (sha256, minutes) in taken.items():
+        more = {"preview_sha256": preview, "preview_size": 900} if name == "preview" else {}
+        received_at = now - timedelta(minutes=minutes)
+        scene.films[f"loose {name}"] = device.film(None, sha256, received_at=received_at, source="dicom", **more)
+    marked = [box("Mass", 0.18, 0.3, 0.2, 0.16)]
+    device.diagnosis(scene.films["loose urgent"], result=diagnosis(urgent, {"Mass": 0.62}, marked))
+    device.diagnosis(scene.films["loose preview"], result=diagnosis("1a" * 32, {}, []))
+    scene.send()
+    theirs = [box("Pneumothorax", 0.57, 0.11, 0.29, 0.37), *marked]
+    found = {"Pneumothorax": 0.91, "Mass": 0.6}
+    scene.reads(diagnosis(urgent, found, theirs, precision="fp32", runtime="onnx"))
+
+
 @contextmanager
 def served(hospital: Hospital, port: int = 0) -> Iterator[str]:
     """The hospital's pages on a port of this machine, in a thread; gives their address."""
@@ -205,7 +230,7 @@ def served(hospital: Hospital, port: int = 0) -> Iterator[str]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="pages", daemon=True)
     thread.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not server.started:
         assert time.monotonic() < until, "the server did not start"
         time.sleep(0.02)
@@ -227,9 +252,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         hospital = new_hospital(Path(folder))
         scene = night(hospital)
+        without_run(scene)
         with served(hospital) as address:
             runs = {name: str(run) for name, run in scene.runs.items()}
-            print(json.dumps({"address": address, "password": PASSWORD, "runs": runs}), flush=True)
+            films = {name: str(film) for name, film in scene.films.items()}
+            print(json.dumps({"address": address, "password": PASSWORD, "runs": runs, "films": films}), flush=True)
             sys.stdin.read()
 
 

@@ -6,7 +6,7 @@ from playwright.sync_api import Browser
 from tests.web.conftest import LogIn, violations
 from tests.web.scene import Scene
 
-PAGES = ("/board", "/runs/{pneumothorax}", "/runs/{unknown}", "/runs/{no film}", "/runs/not-there")
+PAGES = ("/board", "/account", "/runs/{pneumothorax}", "/runs/{unknown}", "/runs/{no film}", "/runs/not-there")
 
 
 @pytest.mark.parametrize("palette", ["dark", "light"])
@@ -28,7 +28,7 @@ def test_axe_finds_nothing_on_the_log_in(browser: Browser, address: str, palette
 
 
 @pytest.mark.parametrize("width", [390, 820, 1280, 1920])
-@pytest.mark.parametrize("path", PAGES[:4])
+@pytest.mark.parametrize("path", PAGES[:5])
 def test_nothing_is_wider_than_the_screen(scene: Scene, log_in: LogIn, path: str, width: int) -> None:
     page = log_in(path.format(**{name: str(run) for name, run in scene.runs.items()}), width=width)
     page.wait_for_timeout(300)

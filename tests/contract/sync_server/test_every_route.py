@@ -34,6 +34,8 @@ PUBLIC = {
     "POST /v1/token",
     "GET /login",
     "POST /login",
+    "GET /login/oidc",
+    "GET /login/oidc/callback",
     "POST /language",
     "GET /static/fonts/{weight}.ttf",
     "/static",
@@ -41,8 +43,16 @@ PUBLIC = {
 """Routes that need no credentials: probes, the API's description, what gives credentials, and static files."""
 GUARDED_OTHERWISE = {"GET /metrics"}
 """By the address of who asks, or a token of its own: see test_health."""
-OPEN_TO_ALL_STAFF = {"GET /", "GET /board", "GET /board/live", "GET /session", "POST /logout"}
-"""Pages for both roles; so is everything below ``/runs``."""
+OPEN_TO_ALL_STAFF = {
+    "GET /",
+    "GET /board",
+    "GET /board/live",
+    "GET /session",
+    "POST /logout",
+    "GET /account",
+    "POST /account/password",
+}
+"""Pages for both roles; so is everything below ``/runs`` and ``/films``."""
 
 HARMLESS = ("log_in", "log_in.failed", "user.created")
 UUID = "01890000-0000-7000-8000-000000000000"
@@ -193,7 +203,7 @@ def test_the_er_cannot_administer(house: House, untouched: None) -> None:
 def test_whoever_is_no_page_of_the_er_is_an_admins(house: House) -> None:
     """A new page is for admins, for all staff by the list above, or this fails."""
     for route in guarded(house, lambda route: not is_api(route)):
-        for_all = route.name in OPEN_TO_ALL_STAFF or route.path.startswith("/runs/{encounter}")
+        for_all = route.name in OPEN_TO_ALL_STAFF or route.path.startswith(("/runs/{encounter}", "/films/{film}"))
         assert for_all or route.path.startswith("/admin"), route
 
 

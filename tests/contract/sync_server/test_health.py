@@ -3,14 +3,17 @@
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 
 from shared.errors import FirstRayError
+from sync_server.app import make_app
 from sync_server.hospital import Hospital
 from sync_server.logs import JsonLines
 from tests.hospital import new_hospital
@@ -77,6 +80,24 @@ def test_metrics_need_their_token(http: TestClient) -> None:
     assert re.search(r'firstray_http_seconds_count\{method="GET",route="/healthz",status="200"\} \d', response.text)
 
 
+def test_a_route_is_named_whole_and_without_what_was_asked(http: TestClient, hospital: Hospital) -> None:
+    wanted = {
+        "/admin/users": "/admin/users",
+        "/admin/devices/01890000-0000-7000-8000-000000000000": "/admin/devices/{device}",
+        "/runs/01890000-0000-7000-8000-000000000000?film=secret": "/runs/{encounter}",
+        "/v1/releases/secret": "/v1/releases/{release}",
+        "/secret": "none",
+    }
+    for path in wanted:
+        http.get(path)
+    text = http.get("/metrics", headers={"Authorization": f"Bearer {TOKEN}"}).text
+    named = set(re.findall(r'firstray_http_seconds_count\{method="GET",route="([^"]+)"', text))
+    assert set(wanted.values()) <= named
+    whole = {context.path for context in iter_route_contexts(make_app(hospital=hospital).routes)} | {"none"}
+    assert named <= whole
+    assert {route for route in named if route.endswith("/users")} == {"/admin/users"}
+
+
 def test_metrics_without_a_token_are_for_this_machine(tmp_path: Path) -> None:
     hospital = new_hospital(tmp_path, listen=False)
     app = app_without_tokens(hospital)
@@ -104,6 +125,15 @@ def test_what_does_not_exist_is_a_problem(http: TestClient, method: str, path: s
 def test_bodies_are_limited_where_none_is_expected(http: TestClient) -> None:
     response = http.post("/v1/enrolment", content=b" " * (2 << 20))
     assert (response.status_code, response.json()["code"]) == (413, "too_large")
+
+
+@pytest.mark.filterwarnings("error")
+def test_every_operation_of_the_description_has_an_id_of_its_own(http: TestClient) -> None:
+    paths = http.get("/v1/openapi.json").json()["paths"]
+    named = Counter(operation["operationId"] for path in paths.values() for operation in path.values())
+    assert len(named) > 10
+    assert named.most_common(1)[0][1] == 1
+    assert {"get", "head"} <= paths["/v1/releases/{release}"].keys()
 
 
 def test_the_description_names_every_model_it_refers_to(http: TestClient) -> None:

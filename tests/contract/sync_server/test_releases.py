@@ -45,7 +45,7 @@ def archive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "new-1"
     folder.mkdir()
     for file in original.manifest.files:
-        (folder / file).hardlink_to(original.path(file))
+        shutil.copyfile(original.path(file), folder / file)
     manifest = Manifest.model_validate({**original.manifest.model_dump(), "id": "new-1"})
     write_manifest(folder, manifest, read_private_key(tmp_path / "key.pem"))
     pack_release(load_release(folder), tmp_path / "new-1.zip")

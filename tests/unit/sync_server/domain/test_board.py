@@ -5,16 +5,17 @@ from uuid import UUID
 
 import pytest
 
+from shared.errors import FirstRayError
 from shared.hospital import Presence
 from shared.identity import new_id
 from shared.records import RecordType
-from sync_server.domain import accounts, acts, board
+from sync_server.domain import accounts, acts, board, loose
 from sync_server.domain.accounts import Person, Role
-from sync_server.domain.board import FilmState
+from sync_server.domain.film_states import FilmState
 from sync_server.domain.vital_signs import mark
 from sync_server.hospital import Hospital
 from tests.hospital import TestDevice, enrolled_device
-from tests.web.scene import diagnosis
+from tests.web.scene import Scene, diagnosis
 
 NOW = datetime.now(UTC)
 
@@ -151,3 +152,33 @@ def test_images_of_no_run_are_shown_until_the_crew_says_whose_they_are(hospital:
     assert seen.under_way[0].immediate
     device.delete(RecordType.RADIOGRAPH, quiet)
     assert shown(hospital, device).loose == ()
+
+
+def test_what_the_hospital_reads_in_an_image_of_no_run_is_urgent_too(hospital: Hospital, device: TestDevice) -> None:
+    calm, film = device.film(None, "cd" * 32), device.film(None)
+    for one, sha256 in ((calm, "cd" * 32), (film, "ab" * 32)):
+        device.diagnosis(one, result=diagnosis(sha256, {}, []))
+    assert [one.urgent for one in shown(hospital, device).loose] == [(), ()]
+    heard: list[object] = []
+    hospital.changes.publish = lambda _, *topics: heard.extend(topics)  # type: ignore[method-assign]
+    theirs = diagnosis("ab" * 32, {"Pneumothorax": 0.9}, [], precision="fp32", runtime="onnx")
+    Scene(hospital, device).reads(theirs)
+    assert "board" in heard, "open boards are told"
+    with hospital.database.reading() as session:
+        first, second = board.read(session, NOW).loose
+        one = loose.read(session, film)
+    assert (first.id, first.urgent, first.differs, first.immediate) == (film, ("Pneumothorax",), True, True)
+    assert (second.id, second.differs) == (calm, False)
+    assert (one.device, one.encounter) == ("Ambulance 12", None)
+    assert one.film.server is not None
+    assert one.film.agreement is not None
+
+
+def test_a_deleted_image_of_no_run_cannot_be_looked_at(hospital: Hospital, device: TestDevice) -> None:
+    film = device.film(None)
+    device.delete(RecordType.RADIOGRAPH, film)
+    device.send()
+    for gone in (film, new_id()):
+        with hospital.database.reading() as session, pytest.raises(FirstRayError) as caught:
+            loose.read(session, gone)
+        assert caught.value.code == "loose_film_unknown"

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import numpy as np
 import pytest
 from sqlmodel import col, select
 
+from shared.boxes import Box
+from shared.correction import Correction
 from shared.errors import FirstRayError
 from shared.findings import BY_KEY, KEYS
 from shared.identity import new_id
@@ -23,6 +26,7 @@ from sync_server.domain import exports, hiding
 from sync_server.domain.archive import Criteria
 from sync_server.domain.exports import Format, export
 from sync_server.hospital import Hospital
+from sync_server.interop import fhir_readings
 from tests.hospital import TestDevice, enrolled_device, new_hospital
 from tests.hospital.devices import reading
 
@@ -62,6 +66,11 @@ def run(hospital: Hospital) -> UUID:
     film = device.film(run, original, preview_sha256=preview)
     result = reading(["Pneumothorax"]) | {"sha256": original}
     result["states"]["Mass"] = "not_assessed"
+    result["correction"] = {"quarter_turns": 1, "invert": False}
+    result["boxes"] = [
+        {"finding": "Pneumothorax", "score": 0.7, "x": 0.1, "y": 0.2, "w": 0.3, "h": 0.4, "source": "detector"},
+        {"finding": "Effusion", "score": 0.4, "x": 0.5, "y": 0.6, "w": 0.25, "h": 0.125, "source": "activation"},
+    ]
     device.diagnosis(film, result=result)
     device.film(run, "ee" * 32)
     device.send()
@@ -72,6 +81,7 @@ def run(hospital: Hospital) -> UUID:
                 id=new_id(),
                 sha256=original,
                 release="r",
+                manner="turn1",
                 state="done",
                 asked_at=NOW,
                 due_at=NOW,
@@ -169,6 +179,38 @@ def test_the_bundle_says_what_is_known_and_no_more(hospital: Hospital, run: UUID
         # No model rules a finding out; only a physician does.
         assert (said == "Absent") == (one["status"] == "final" and key == "Effusion")
         assert ("dataAbsentReason" in one) == (said is None)
+
+
+def test_the_bundle_says_where_findings_were_marked_on_the_image_as_it_was_sent(hospital: Hospital, run: UUID) -> None:
+    bundle = json.loads(exported(hospital, Format.FHIR))
+    regions = {}
+    for one in resources(bundle, "Observation"):
+        for component in one.get("component", []):
+            if component["code"].get("coding", [{}])[0].get("code") == "111030":
+                [box] = component["extension"]
+                assert box["url"] == "urn:firstray:box"
+                said = {part["url"]: part.get("valueDecimal", part.get("valueCode")) for part in box["extension"]}
+                regions[one["code"]["text"]] = (component["code"]["text"], said)
+    # Read after a quarter turn anticlockwise: its top is the right side of the image that was sent.
+    detected = {"x": 0.4, "y": 0.1, "width": 0.4, "height": 0.3, "source": "detector"}
+    approximate = {"x": 0.275, "y": 0.5, "width": 0.125, "height": 0.25, "source": "activation"}
+    assert regions == {
+        "Pneumothorax": ("box of the detector", detected),
+        "Pleural effusion": ("approximate region from the activation map", approximate),
+    }
+
+
+@pytest.mark.parametrize("turns", range(4))
+def test_a_box_is_turned_back_as_pixels_are(turns: int) -> None:
+    image = np.zeros((8, 16), np.uint8)
+    image[2:4, 4:12] = 1  # x 0.25, y 0.25, 0.5 wide, 0.25 high
+    rows, columns = np.nonzero(Correction(quarter_turns=turns).apply(image))
+    height, width = Correction(quarter_turns=turns).apply(image).shape
+    x, y = columns.min() / width, rows.min() / height
+    w, h = (columns.max() + 1) / width - x, (rows.max() + 1) / height - y
+    box = Box(finding="Mass", score=0.5, x=x, y=y, w=w, h=h, source="detector")
+    [extension] = fhir_readings._region(box, Correction(quarter_turns=turns))["extension"]
+    assert [part["valueDecimal"] for part in extension["extension"][:4]] == [0.25, 0.25, 0.5, 0.25]
 
 
 def _references(value: Any) -> Iterator[str]:

@@ -61,7 +61,7 @@ def paths(scene: Scene) -> list[tuple[str, str]]:
     app = make_app(hospital=scene.hospital)
     document = app.openapi()
     assert not any(path.startswith("/runs") for path in document["paths"]), "pages are no API"
-    for router in (web.login.router, web.board.router, web.runs.router):
+    for router in (web.login.router, web.own_account.router, web.board.router, web.runs.router):
         for route in router.routes:
             path = route.path.replace("{encounter}", str(run)).replace("{film}", str(film))  # type: ignore[attr-defined]
             filled += [(method, path) for method in route.methods]  # type: ignore[attr-defined]
