@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import memory
+
 PARTS = {
     "edge": ("unit/shared", "unit/edge_app", "unit/firstray", "fault", "ui", "contract"),
     "server": ("unit/shared", "unit/sync_server", "unit/firstray", "fault", "contract", "web"),
@@ -17,6 +19,11 @@ OTHERS = {
     "server": re.compile(r"(contract|fault)/\w*(dicom_receiver|edge|to_end|killed_device|station|store|sync)\w*\.py"),
 }
 """Tests of the other part, or of both together, in folders that they share."""
+
+
+def pytest_configure() -> None:
+    """Before any temporary folder is made."""
+    memory.use_for_temporary_folders()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

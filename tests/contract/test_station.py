@@ -26,7 +26,7 @@ from shared.radiograph import load_radiograph
 from tests.fake_hospital import FakeHospital
 
 PIN = "271828"
-SECONDS = 30.0
+SECONDS = 60.0
 
 
 class Device:

@@ -140,7 +140,7 @@ class FakeHospital:
         with self.held.lock:
             self.held.uploads.clear()
 
-    def wait_for(self, what: Callable[[], object], timeout: float = 15.0) -> None:
+    def wait_for(self, what: Callable[[], object], timeout: float = 60.0) -> None:
         """Wait until ``what()`` is true; fails the test otherwise."""
         until = time.monotonic() + timeout
         while not what():

@@ -452,7 +452,7 @@ class TestProcess:
         command = [sys.executable, "-c", code, sample("MR_small.dcm")]
         answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         pid = int(answer.stdout)
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while alive(pid) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert not alive(pid)
@@ -512,7 +512,7 @@ class TestImpostor:
     def test_false_answers(self, change: dict[str, Any], answer: Callable[..., None]) -> None:
         answer(HELLO, {**FIELDS, **change}, bytes(64 * 64))
         with pytest.raises(RadiographError) as caught:
-            load_radiograph(sample("MR_small.dcm"), Limits(seconds=5))
+            load_radiograph(sample("MR_small.dcm"), Limits(seconds=60))
         assert caught.value.code == "decode_crashed"
 
     @pytest.mark.parametrize(
@@ -521,13 +521,13 @@ class TestImpostor:
     def test_gibberish(self, said: bytes, answer: Callable[..., None]) -> None:
         answer(HELLO, said)
         with pytest.raises(RadiographError) as caught:
-            load_radiograph(sample("MR_small.dcm"), Limits(seconds=5))
+            load_radiograph(sample("MR_small.dcm"), Limits(seconds=60))
         assert caught.value.code == "decode_crashed"
 
     def test_fewer_pixels_than_announced(self, answer: Callable[..., None]) -> None:
         answer(HELLO, FIELDS, bytes(64 * 63))
         with pytest.raises(RadiographError) as caught:
-            load_radiograph(sample("MR_small.dcm"), Limits(seconds=5))
+            load_radiograph(sample("MR_small.dcm"), Limits(seconds=60))
         assert caught.value.code == "decode_crashed"
 
     def test_an_honest_answer_passes(self, answer: Callable[..., None]) -> None:
@@ -575,7 +575,7 @@ class TestDamage:
         path.write_bytes(damaged)
         code = None
         try:
-            assert isinstance(load_radiograph(path, Limits(seconds=10)), Radiograph)
+            assert isinstance(load_radiograph(path, Limits(seconds=60)), Radiograph)
         except RadiographError as error:
             code = error.code
         assert code is None or code in ERRORS

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -55,29 +54,34 @@ class Device:
     making: threading.Lock = field(default_factory=threading.Lock)
     sent: int = 0
 
+    @property
+    def _log(self) -> str:
+        return (self.folder / "log").read_text(errors="replace")
+
     def start(self) -> subprocess.Popen[bytes]:
-        """Start the program."""
-        return subprocess.Popen(
-            [
-                *(sys.executable, "-m", "firstray", "edge", "--headless", "--store", str(self.folder / "store")),
-                *("--pin-file", str(self.folder / "pin"), "--hospital", str(self.hospital)),
-                *("--host", "127.0.0.1", "--port", str(self.port)),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
+        """Start the program; what it says is in the file ``log``."""
+        command = [
+            *(sys.executable, "-m", "firstray", "edge", "--headless", "--store", str(self.folder / "store")),
+            *("--pin-file", str(self.folder / "pin"), "--hospital", str(self.hospital)),
+            *("--host", "127.0.0.1", "--port", str(self.port)),
+        ]
+        with (self.folder / "log").open("wb") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log)
 
     def run_in_peace(self, done: Callable[[], bool]) -> None:
         """Run it, undisturbed, until the hospital has all."""
         process = self.start()
         end = time.monotonic() + 120 + len(self.seen)
-        while not done():
-            assert process.poll() is None
-            assert time.monotonic() < end, "the hospital waits in vain"
-            time.sleep(0.1)
-        time.sleep(1.0)
-        process.terminate()
-        assert process.wait(60) == 0
+        try:
+            while not done():
+                assert process.poll() is None, f"it ended by itself with {process.returncode}: {self._log[-2000:]}"
+                assert time.monotonic() < end, "the hospital waits in vain"
+                time.sleep(0.1)
+            time.sleep(1.0)
+            process.terminate()
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
 
     def run_and_kill(self, after: float, listening: bool) -> None:
         """Start it, send to it from two devices, kill it ``after`` seconds, counted from when it listens or starts."""
@@ -86,15 +90,17 @@ class Device:
         senders = [threading.Thread(target=self._send, args=(number, killed)) for number in range(2)]
         for sender in senders:
             sender.start()
-        if listening:
-            self._wait_until_it_listens(process)
-        time.sleep(after)
-        assert process.poll() is None, f"it ended by itself with {process.returncode}"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        killed.set()
-        for sender in senders:
-            sender.join()
+        try:
+            if listening:
+                self._wait_until_it_listens(process)
+            time.sleep(after)
+            assert process.poll() is None, f"it ended by itself with {process.returncode}: {self._log[-2000:]}"
+        finally:
+            process.kill()
+            process.wait()
+            killed.set()
+            for sender in senders:
+                sender.join()
 
     def _wait_until_it_listens(self, process: subprocess.Popen[bytes]) -> None:
         end = time.monotonic() + 60

@@ -172,13 +172,15 @@ def test_nothing_receipted_is_lost_and_nothing_is_half_there(
         threads = [threading.Thread(target=sender.work, args=(stop,)) for sender in senders]
         for thread in threads:
             thread.start()
-        server.start(wait=not starting)
-        time.sleep(after)
-        assert server.running, "it ended by itself"
-        server.end(signal.SIGKILL)
-        stop.set()
-        for thread in threads:
-            thread.join()
+        try:
+            server.start(wait=not starting)
+            time.sleep(after)
+            assert server.running, "it ended by itself"
+        finally:
+            server.end(signal.SIGKILL)
+            stop.set()
+            for thread in threads:
+                thread.join()
         look_at(hospital, senders, f"kill {kill}, {after:.3f} s, while starting: {starting}, seed {SEED}")
     held = sum(len(sender.images) for sender in senders)
     assert held, "no image ever came through: the test tested nothing"

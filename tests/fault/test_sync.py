@@ -182,11 +182,13 @@ def test_a_hospital_that_forgets_again_and_again_does_not_fill_the_device(
 ) -> None:
     with syncing(outbox, hospital) as rig:
         until(lambda: not outbox.waiting())
-        for _ in range(3):
+        hospital.held.lose_disk()
+        outbox.put(1)
+        until(lambda: outbox.forks and not outbox.waiting())
+        for _ in range(2):
             hospital.held.lose_disk()
             outbox.put(1)
-            time.sleep(0.3)
-        until(lambda: rig.client.state.kind is LinkKind.FAILING)
+            until(lambda: rig.client.state.kind is LinkKind.FAILING)
     assert len(outbox.forks) == 1
 
 
@@ -259,10 +261,14 @@ def test_a_failing_server_is_not_besieged(hospital: FakeHospital, outbox: Memory
 
 
 def test_a_server_that_cuts_every_connection_is_not_besieged(hospital: FakeHospital, outbox: MemoryOutbox) -> None:
+    def asked() -> int:
+        return len([seen for seen in hospital.requests if seen.what == "GET /healthz"])
+
     hospital.misbehave(How.DROP, "POST /v1/events")
     with syncing(outbox, hospital):
         time.sleep(3)
-    assert 2 <= len([seen for seen in hospital.requests if seen.what == "GET /healthz"]) < 15
+        assert asked() < 15
+        until(lambda: asked() >= 2)
 
 
 # ---- images

@@ -5,20 +5,26 @@ import glob
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 import uuid
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+import psutil
 import psycopg
 import pytest
 
 from sync_server.db.engine import migrate, open_engine
+from tests import memory
 
 _running: dict[str, "Cluster"] = {}
 _OPTIONS = "-c listen_addresses='' -c max_connections=200 -c shared_buffers=64MB"
+_PREFIX = "frpg"
+_HASTY = "-c fsync=off -c full_page_writes=off"
+"""Tests kill processes of the hospital, never the machine."""
 
 
 class Cluster:
@@ -42,10 +48,20 @@ class Cluster:
             self._template = url.partition("@/")[2].partition("?")[0]
         return self._made(f' TEMPLATE "{self._template}"')
 
+    @contextmanager
+    def lent(self) -> Iterator[str]:
+        """One with tables for a while; a thousand of them would fill the memory."""
+        url = self.with_tables()
+        try:
+            yield url
+        finally:
+            self.drop(url)
+
     def _made(self, like: str) -> str:
         name = f"t{uuid.uuid4().hex}"
         with psycopg.connect(self._conninfo("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"{like}')  # type: ignore[call-overload]
+            how = " STRATEGY file_copy" if connection.info.server_version >= 150000 else ""  # before, the only one
+            connection.execute(f'CREATE DATABASE "{name}"{like}{how}')  # type: ignore[call-overload]
         return f"postgresql+psycopg://postgres@/{name}?host={self.folder}"
 
     def drop(self, url: str) -> None:
@@ -65,10 +81,23 @@ def _programs() -> Path | None:
     return next((one for one in folders if (one / "initdb").exists() and (one / "pg_ctl").exists()), None)
 
 
+def _end_abandoned(root: Path) -> None:
+    """End and remove clusters of test runs that were killed: nobody else would, and they may lie in memory."""
+    for folder in root.glob(f"{_PREFIX}*-*"):
+        owner = folder.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and psutil.pid_exists(int(owner)):
+            continue
+        with suppress(OSError, ValueError):  # it has ended already, or another run removes it now
+            os.kill(int((folder / "data" / "postmaster.pid").read_text().split("\n")[0]), signal.SIGQUIT)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 @contextmanager
-def _cluster(programs: Path) -> Iterator[Cluster]:
+def _cluster(programs: Path, options: str = _OPTIONS) -> Iterator[Cluster]:
     # A short path: a socket's may have 107 characters. PostgreSQL refuses to run as root.
-    folder = Path(tempfile.mkdtemp(prefix="frpg", dir="/tmp"))
+    root = memory.FOLDER if tempfile.gettempdir() == str(memory.FOLDER) else Path("/tmp")
+    _end_abandoned(root)
+    folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=root))
     as_user: list[str] = []
     if os.geteuid() == 0:
         user = pwd.getpwnam("postgres")
@@ -85,9 +114,9 @@ def _cluster(programs: Path) -> Iterator[Cluster]:
     try:
         initdb = ("-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         run(str(programs / "initdb"), *initdb)
-        options = f"{_OPTIONS} -c unix_socket_directories='{folder}'"
         log = str(folder / "log")
-        run(str(programs / "pg_ctl"), "-D", str(data), "-w", "-t", "60", "-l", log, "-o", options, "start")
+        given = f"{options} -c unix_socket_directories='{folder}'"
+        run(str(programs / "pg_ctl"), "-D", str(data), "-w", "-t", "60", "-l", log, "-o", given, "start")
         try:
             yield Cluster(folder)
         finally:
@@ -98,7 +127,7 @@ def _cluster(programs: Path) -> Iterator[Cluster]:
 
 @contextmanager
 def private_cluster() -> Iterator[Cluster | None]:
-    """A cluster for the length of the ``with``; None where PostgreSQL is not installed."""
+    """A cluster for the length of the ``with``, as safe as PostgreSQL is; None where PostgreSQL is not installed."""
     programs = _programs()
     if programs is None:
         yield None
@@ -115,5 +144,5 @@ def cluster_or_skip() -> Iterator[Cluster]:
     if "cluster" not in _running:
         stack = ExitStack()
         atexit.register(stack.close)
-        _running["cluster"] = stack.enter_context(_cluster(programs))
+        _running["cluster"] = stack.enter_context(_cluster(programs, f"{_OPTIONS} {_HASTY}"))
     yield _running["cluster"]

@@ -22,19 +22,20 @@ class ServerProcess:
     Args:
         folder: of its data and its log.
         database: SQLAlchemy URL; SQLite in the folder if not given.
+        more: other settings.
 
     Attributes:
         url: where it listens.
         log: file of what it prints on standard error.
     """
 
-    def __init__(self, folder: Path, database: str | None = None) -> None:
+    def __init__(self, folder: Path, database: str | None = None, **more: str) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = folder / "server.log"
-        self.settings: Settings = load_settings(data=folder / "hospital", database=database, port=self.port)
+        self.settings: Settings = load_settings(data=folder / "hospital", database=database, port=self.port, **more)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -53,7 +54,9 @@ class ServerProcess:
         given = {
             "FIRSTRAY_SERVER_DATA": str(self.settings.data),
             "FIRSTRAY_SERVER_DATABASE": self.settings.database,
+            "FIRSTRAY_SERVER_IMAGES": self.settings.images,
             "FIRSTRAY_SERVER_PORT": str(self.port),
+            "FIRSTRAY_SERVER_PUBLIC_URL": self.settings.public_url,
             "FIRSTRAY_SERVER_LOG_LEVEL": "DEBUG",
         }
         with self.log.open("ab") as log:

@@ -54,16 +54,21 @@ class RunningHospital:
         self._server = server_for(self.hospital.settings, make_app(hospital=self.hospital))
         self._thread = threading.Thread(target=self._server.run, daemon=True)
         self._thread.start()
-        until = time.monotonic() + 20
+        until = time.monotonic() + 60
         while not self._server.started:
             assert self._thread.is_alive(), "the server did not start"
             assert time.monotonic() < until, "the server did not start in time"
             time.sleep(0.02)
 
+    @property
+    def connections(self) -> set[Any]:
+        """Those it serves now."""
+        return self._server.server_state.connections
+
     def stop(self) -> None:
         """Cut every connection and end."""
         self._server.should_exit = True
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive(), "the server did not stop"
 
 

@@ -14,13 +14,12 @@ from shared.hospital import MOST_ID, ErMessage, Inbox
 from shared.identity import new_id
 from sync_server.domain import inbox
 from sync_server.hospital import Hospital
-from tests.hospital import DATABASES, TestDevice, enrolled_device, new_hospital
+from tests.hospital import TestDevice, enrolled_device, new_hospital
 from tests.hospital.http import NAMED, app_without_tokens, client, listening
 
 
-@pytest.fixture(params=DATABASES)
-def hospital(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hospital]:
-    database = request.getfixturevalue("postgres").with_tables() if request.param == "postgresql" else None
+@pytest.fixture
+def hospital(database: str | None, tmp_path: Path) -> Iterator[Hospital]:
     made = new_hospital(tmp_path, database)
     yield made
     made.close()
@@ -55,7 +54,7 @@ def test_what_is_there_comes_at_once(http: httpx.Client, hospital: Hospital, dev
     found = ask(http, wait=30)
     assert [item.id for item in found.items] == [id]
     assert found.after == id
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 15  # long before the wait is over
 
 
 def test_what_comes_while_it_waits_comes_at_once(http: httpx.Client, hospital: Hospital, device: TestDevice) -> None:
@@ -69,19 +68,19 @@ def test_what_comes_while_it_waits_comes_at_once(http: httpx.Client, hospital: H
     threading.Timer(0.5, speak).start()
     found = ask(http, wait=30)
     assert len(found.items) == 1
-    assert time.monotonic() - said[0] < 2
+    assert time.monotonic() - said[0] < 15
 
 
 def test_an_empty_inbox_is_answered_after_the_wait(http: httpx.Client) -> None:
     started = time.monotonic()
     assert ask(http, after=7, wait=0.6) == Inbox(items=(), after=7)
-    assert 0.5 < time.monotonic() - started < 5
+    assert time.monotonic() - started > 0.5
 
 
 def test_without_a_wait_it_is_answered_at_once(http: httpx.Client) -> None:
     started = time.monotonic()
     assert ask(http).items == ()
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(
@@ -131,6 +130,6 @@ def test_a_server_that_stops_lets_those_who_wait_go(hospital: Hospital, device: 
             time.sleep(0.01)
         started = time.monotonic()
         hospital.changes.stop_waiting()
-        waiter.join(20)
+        waiter.join(40)
     assert answers == [Inbox(items=(), after=0)]
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 25  # half of the wait

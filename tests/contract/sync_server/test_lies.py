@@ -30,17 +30,13 @@ from sync_server.db.tables import (
 )
 from sync_server.hospital import Hospital
 from tests.contract.sync_server.ambulance import Ambulance, served
-from tests.hospital import DATABASES, Cluster, TestDevice, enrolled_device, new_hospital
+from tests.hospital import TestDevice, enrolled_device, new_hospital
 
 Raw = dict[str, Any]
 
 
-@pytest.fixture(params=DATABASES)
-def hospital(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hospital]:
-    database = None
-    if request.param == "postgresql":
-        postgres: Cluster = request.getfixturevalue("postgres")
-        database = postgres.with_tables()
+@pytest.fixture
+def hospital(database: str | None, tmp_path: Path) -> Iterator[Hospital]:
     made = new_hospital(tmp_path, database)
     yield made
     made.close()
@@ -247,30 +243,30 @@ def test_a_break_stops_the_chain_there_and_says_where_to_go_on(
     assert set(said(liar, right)) == {("stored", None)}
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'{"events": [NaN]}',
-        b'{"events": [{"number": Infinity}]}',
-        b'{"events": [{"a": 1e999}]}',
-        b'{"events": ["\\ud800"]}',
-        b'{"events": ["\xff\xfe"]}',
-        b'{"events": ["\xed\xa0\x80"]}',
-        b"\xef\xbb\xbf" + b'{"events": []}',
-        b'{"events": [' + b"[" * 5000 + b"]" * 5000 + b"]}",
-        b'{"events": ' + b"[" * 90_000,
-        b'{"events": [' + b"9" * 100_000 + b"]}",
-        b'{"events": [{}], "events": []}',
-        b'{"events": [{}]} {}',
-        b"null",
-        b'"events"',
-    ],
+NO_BATCHES = (
+    b'{"events": [NaN]}',
+    b'{"events": [{"number": Infinity}]}',
+    b'{"events": [{"a": 1e999}]}',
+    b'{"events": ["\\ud800"]}',
+    b'{"events": ["\xff\xfe"]}',
+    b'{"events": ["\xed\xa0\x80"]}',
+    b"\xef\xbb\xbf" + b'{"events": []}',
+    b'{"events": [' + b"[" * 5000 + b"]" * 5000 + b"]}",
+    b'{"events": ' + b"[" * 90_000,
+    b'{"events": [' + b"9" * 100_000 + b"]}",
+    b'{"events": [{}], "events": []}',
+    b'{"events": [{}]} {}',
+    b"null",
+    b'"events"',
 )
+
+
 @pytest.mark.parametrize("squeezed", [False, True])
-def test_what_no_device_sends_is_a_problem(liar: Ambulance, body: bytes, squeezed: bool) -> None:
+def test_what_no_device_sends_is_a_problem(liar: Ambulance, squeezed: bool) -> None:
     headers = {"Content-Type": "application/json"} | ({"Content-Encoding": "gzip"} if squeezed else {})
-    answer = liar.ask("POST", "/v1/events", headers, content=gzip.compress(body) if squeezed else body)
-    assert (answer.status_code, answer.json()["code"]) == (400, "malformed")
+    for body in NO_BATCHES:
+        answer = liar.ask("POST", "/v1/events", headers, content=gzip.compress(body) if squeezed else body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "malformed"), body[:40]
 
 
 def test_of_a_name_given_twice_the_last_counts_for_the_hash_too(hospital: Hospital, liar: Ambulance) -> None:

@@ -24,7 +24,7 @@ from sync_server.hospital import Hospital
 from tests.contract.sync_server.ambulance import Ambulance, served
 from tests.hospital import new_hospital
 
-EXAMPLES = int(os.environ.get("FIRSTRAY_SCHEMA_EXAMPLES", "60"))
+EXAMPLES = int(os.environ.get("FIRSTRAY_SCHEMA_EXAMPLES", "30"))
 BOUNDED = settings(
     max_examples=EXAMPLES,
     deadline=None,

@@ -4,7 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from pwdlib import PasswordHash
+from pwdlib.hashers.argon2 import Argon2Hasher
 
+from sync_server.domain import accounts
 from sync_server.hospital import Hospital
 from tests.hospital import DATABASES, Cluster, TestDevice, cluster_or_skip, enrolled_device, new_hospital
 
@@ -15,12 +18,14 @@ def postgres() -> Iterator[Cluster]:
 
 
 @pytest.fixture(params=DATABASES)
-def database(request: pytest.FixtureRequest) -> str | None:
+def database(request: pytest.FixtureRequest) -> Iterator[str | None]:
     """URL of a new database; None for SQLite in the test's folder."""
     if request.param == "sqlite":
-        return None
+        yield None
+        return
     postgres: Cluster = request.getfixturevalue("postgres")
-    return postgres.with_tables()
+    with postgres.lent() as url:
+        yield url
 
 
 @pytest.fixture
@@ -33,3 +38,13 @@ def hospital(database: str | None, tmp_path: Path) -> Iterator[Hospital]:
 @pytest.fixture
 def device(hospital: Hospital) -> TestDevice:
     return enrolled_device(hospital)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """A hash that costs little: these tests make hundreds. What the real one costs, ``test_password_cost`` looks at."""
+    quick = PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(accounts, "_HASH", quick)
+        patch.setattr(accounts, "_NOBODY", quick.hash("nobody's"))
+        yield

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,8 +14,8 @@ from edge_app.sync import DeviceKey
 from shared.enrolment import EnrolmentRequest, fingerprint
 from shared.errors import FirstRayError
 from shared.identity import new_id
-from sync_server.db.tables import AttemptRow, AuditRow, DeviceRow
-from sync_server.domain import audit, devices, enrolment
+from sync_server.db.tables import AttemptRow, AuditRow, DeviceRow, EnrolmentCodeRow
+from sync_server.domain import audit, devices, enrolment, releases
 from sync_server.hospital import Hospital
 from tests.fake_hospital import Authority
 from tests.hospital import enrolled_device, new_hospital
@@ -36,6 +37,26 @@ def test_a_device_needs_a_name(hospital: Hospital, name: str) -> None:
     with pytest.raises(FirstRayError) as caught:
         enrolment.make_code(hospital, "user:admin", name)
     assert caught.value.code == "device_name_missing"
+
+
+def test_no_device_is_put_into_the_hospitals_own_ring(hospital: Hospital) -> None:
+    device = enrolled_device(hospital)
+    for ring, code in ((releases.SERVER, "ring_reserved"), ("Night", "ring_invalid")):
+        for act in (
+            partial(devices.change, hospital, device.id, "user:admin", name="Ambulance 8", ring=ring),
+            partial(enrolment.make_code, hospital, "user:admin", "Ambulance 9", ring),
+        ):
+            with pytest.raises(FirstRayError) as caught:
+                act()
+            assert caught.value.code == code
+    with hospital.database.reading() as session:
+        row = session.get(DeviceRow, device.id)
+        assert row is not None
+        assert (row.name, row.ring) == ("Ambulance 7", "general")
+        assert session.exec(select(EnrolmentCodeRow)).all() == []
+    devices.change(hospital, device.id, "user:admin", ring="night")
+    with hospital.database.reading() as session:
+        assert session.exec(select(DeviceRow.ring)).one() == "night"
 
 
 def test_wrong_codes_of_one_address_do_not_shut_out_another(hospital: Hospital) -> None:

@@ -209,7 +209,7 @@ def test_three_backups_and_one_a_week_are_kept(folder: Path) -> None:
 def test_check_and_backup_follow_an_opening_in_the_background(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = open_store(folder, check=True)
     store.start_run()
-    for _ in range(200):
+    for _ in range(1200):
         if Store.backups(folder):
             break
         time.sleep(0.05)
@@ -237,7 +237,7 @@ def test_backups_go_on_while_the_store_stays_open(folder: Path, monkeypatch: pyt
     monkeypatch.setattr(store_module, "BACKUP_HOURS", 0.0)
     store = open_store(folder, check=True)
     made: set[str] = set()
-    for _ in range(500):
+    for _ in range(3000):
         made |= {backup.name for backup in Store.backups(folder)}
         if len(made) >= 3:
             break
@@ -390,13 +390,12 @@ def test_a_deletion_undone_since_the_backup_is_not_carried_out_after_all(folder:
     run = store.start_run()
     film = receive(store, b"kept")
     store.assign(film, run)
-    deletion = store.delete_run(run, undo_seconds=0.3)
+    deletion = store.delete_run(run, undo_seconds=600)
     backup = store.back_up()
     store.undo(deletion.id)
     store.close()
-    time.sleep(0.4)
     again = restored(folder, backup)
-    again.settle()
+    again.settle(datetime.now(UTC) + timedelta(seconds=601))
     assert again.run(run).films[0].id == film
     assert again.original(film) == b"kept"
     assert again.deletions() == []

@@ -15,19 +15,13 @@ from sync_server.domain import archive
 from sync_server.domain.archive import Criteria, Shown, Sort
 from sync_server.domain.folding import folded
 from sync_server.hospital import Hospital
-from tests.hospital import DATABASES, Cluster, cluster_or_skip, new_hospital
+from tests.hospital import new_hospital
 
 NOON = datetime(2026, 11, 27, 12, 0, tzinfo=UTC)
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    yield from cluster_or_skip()
-
-
-@pytest.fixture(params=DATABASES)
-def hospital(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hospital]:
-    database = request.getfixturevalue("cluster").new_database() if request.param == "postgresql" else None
+@pytest.fixture
+def hospital(database: str | None, tmp_path: Path) -> Iterator[Hospital]:
     made = new_hospital(tmp_path, database, listen=False)
     yield made
     made.close()

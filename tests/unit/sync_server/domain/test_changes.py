@@ -41,14 +41,12 @@ def later(act: Callable[[], object], seconds: float = 0.1) -> None:
 
 
 def test_a_change_is_heard_after_the_commit(hospital: Hospital) -> None:
-    async def hear() -> tuple[bool, float]:
-        started = time.monotonic()
-        later(lambda: publish(hospital, BOARD))
-        return await hospital.changes.wait(BOARD, 10), time.monotonic() - started
+    async def hear() -> frozenset[str]:
+        with hospital.changes.subscribe(BOARD) as heard:
+            later(lambda: publish(hospital, BOARD))
+            return await heard.wait(30)
 
-    heard, seconds = asyncio.run(hear())
-    assert heard
-    assert seconds < 5
+    assert asyncio.run(hear()) == {BOARD}
 
 
 def test_nothing_is_heard_of_what_is_undone(hospital: Hospital) -> None:
@@ -72,7 +70,7 @@ def test_nothing_is_heard_before_the_commit_not_even_at_a_savepoint(hospital: Ho
                     hospital.changes.publish(session, BOARD)
                     session.add(SettingRow(key="x", value=1))
                 before = await heard.wait(0.3)
-            return before, await heard.wait(5)
+            return before, await heard.wait(30)
 
     assert asyncio.run(hear()) == (frozenset(), {BOARD})
 
@@ -83,7 +81,7 @@ def test_only_what_was_subscribed_is_heard(hospital: Hospital) -> None:
     async def hear() -> list[frozenset[str]]:
         with hospital.changes.subscribe(inbox_of(mine), run_of(mine)) as heard:
             publish(hospital, inbox_of(other), run_of(mine), BOARD)
-            first = await heard.wait(5)
+            first = await heard.wait(30)
             return [first, await heard.wait(0.5)]
 
     assert asyncio.run(hear()) == [{run_of(mine)}, frozenset()]
@@ -115,7 +113,7 @@ def test_iterating_gives_topics_until_the_server_stops(hospital: Hospital) -> No
 
 def test_two_hundred_wait_and_all_hear(hospital: Hospital) -> None:
     async def hear() -> tuple[list[bool], int]:
-        waiters = [asyncio.create_task(hospital.changes.wait(BOARD, 10)) for _ in range(200)]
+        waiters = [asyncio.create_task(hospital.changes.wait(BOARD, 60)) for _ in range(200)]
         await asyncio.sleep(0.2)
         waiting = hospital.changes.waiting
         await asyncio.to_thread(publish, hospital, BOARD)
@@ -132,7 +130,7 @@ def test_another_process_is_heard(hospital: Hospital, database: str | None, tmp_
         with hospital.changes.subscribe(topic, BOARD) as heard:
             command = [sys.executable, "-c", OTHER, str(tmp_path), database or "", topic]
             await asyncio.to_thread(subprocess.run, command, check=True, timeout=60, cwd=Path(__file__).parents[4])
-            return await heard.wait(10)
+            return await heard.wait(30)
 
     assert asyncio.run(hear()) == {topic}
 
@@ -145,17 +143,23 @@ def test_after_lost_notices_everybody_looks_again(
     monkeypatch.setattr(module, "_RETRY_S", 0.05)
 
     def cut() -> None:
+        """Once it listens."""
         with psycopg.connect(database.replace("+psycopg", ""), autocommit=True) as connection:
-            connection.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' "
-                "AND datname = current_database()"
-            )
+            for _ in range(300):
+                cut = connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' "
+                    "AND datname = current_database()"
+                ).fetchall()
+                if cut:
+                    return
+                time.sleep(0.1)
 
-    async def hear() -> bool:
-        later(cut, 0.8)
-        return await hospital.changes.wait(BOARD, 20)
+    async def hear() -> frozenset[str]:
+        with hospital.changes.subscribe(BOARD) as heard:
+            later(cut)
+            return await heard.wait(60)
 
-    assert asyncio.run(hear())
+    assert asyncio.run(hear()) == {BOARD}
 
 
 def test_old_rows_go(hospital: Hospital, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,19 +13,13 @@ from shared.records import RecordType
 from sync_server.db.tables import AuditRow, HistoryRow, PatientRow
 from sync_server.domain import merging
 from sync_server.hospital import Hospital
-from tests.hospital import DATABASES, Cluster, cluster_or_skip, enrolled_device, new_hospital
+from tests.hospital import enrolled_device, new_hospital
 
 ADMIN = new_id()
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    yield from cluster_or_skip()
-
-
-@pytest.fixture(params=DATABASES)
-def hospital(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hospital]:
-    database = request.getfixturevalue("cluster").new_database() if request.param == "postgresql" else None
+@pytest.fixture
+def hospital(database: str | None, tmp_path: Path) -> Iterator[Hospital]:
     made = new_hospital(tmp_path, database, listen=False)
     yield made
     made.close()

@@ -33,21 +33,15 @@ from sync_server.db.tables import (
 from sync_server.domain import audit, hiding, histories, inbox
 from sync_server.domain.purge import Purged, purge
 from sync_server.hospital import Hospital
-from tests.hospital import DATABASES, Cluster, TestDevice, cluster_or_skip, enrolled_device, new_hospital
+from tests.hospital import TestDevice, enrolled_device, new_hospital
 
 LATER = datetime.now(UTC) + timedelta(days=31)
 SECRET = "Gwangju-Secret"
 """Occurs in everything that is said of the patient, and must occur nowhere after the purge."""
 
 
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[Cluster]:
-    yield from cluster_or_skip()
-
-
-@pytest.fixture(params=DATABASES)
-def hospital(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Hospital]:
-    database = request.getfixturevalue("cluster").new_database() if request.param == "postgresql" else None
+@pytest.fixture
+def hospital(database: str | None, tmp_path: Path) -> Iterator[Hospital]:
     made = new_hospital(tmp_path, database, listen=False)
     yield made
     made.close()
