@@ -23,9 +23,12 @@ from benchmarks.edge.fill import PIN
 from edge_app.capture.dicom import DicomSettings
 from edge_app.station import Station, StationOptions
 from edge_app.ui import run_window
+from edge_app.ui.presenters.places import HOME
 
 SETTLE = 20
-"""Films read before memory is first looked at."""
+"""Films read before memory is first looked at, and between two looks."""
+FILMS_A_RUN = 4
+"""Then the run ends and another begins, as in a shift."""
 FRAME_SECONDS = 8.0
 LIMIT = 60.0
 """Seconds to wait for any one thing."""
@@ -112,23 +115,27 @@ def arrivals(folder: Path, sample: str, films: int) -> None:
 
     def prepare(station: Station) -> None:
         station.set_up(PIN)
-        station.store.start_run()
         probe.follow(plan(station))
 
     def plan(station: Station) -> Step:
         app = probe.app
         sender, watch = Sender(station.dicom_address[1], sample), Watch(app)
         yield lambda: station._desk.models is not None and sender.ready
-        times, memory = [], {}
+        run, times, memory = station.store.start_run(), [], {}
         for number in range(films):
             app.shell.touched()  # or the screen locks after some minutes
+            if number and number % FILMS_A_RUN == 0:
+                station.store.end_run(run)
+                run = station.store.start_run()
+                app.shell.tab(HOME.screen)
+                yield probe.flipped()
             watch.begin(app.shell.state.place)
             sender.send()
             yield lambda: watch.shown_at(probe.flips) is not None and sender.answer is not None
             shown = watch.shown_at(probe.flips) or 0.0
             began, answered = sender.take()
             times.append({"from_first_byte_ms": (shown - began) * 1e3, "from_success_ms": (shown - answered) * 1e3})
-            if number + 1 in (SETTLE, films):
+            if (number + 1) % SETTLE == 0 or number + 1 == films:
                 memory[number + 1] = _memory_mb(process)
             app.shell.back()
             yield probe.flipped()
