@@ -136,6 +136,7 @@ def markdown(measured: Mapping[str, Any]) -> str:
         f" another process; {measured['studies']} stored studies."
         + (f" Other programs took {busy:.0%} of the processor." if busy and busy > 0.1 else "")
     )
+    memory = ", ".join(f"{figure(value)} after {films}" for films, value in arrivals["memory_mb"].items())
     frames = ", ".join(f"{name} {arrivals[f'frames_{name}']['per_second']:.0f}" for name in ("quiet", "reading"))
     return (
         "\n\n".join(
@@ -143,6 +144,7 @@ def markdown(measured: Mapping[str, Any]) -> str:
                 text,
                 table(["what it must reach", "target", "measured", ""], rows),
                 table(["ms", "p50", "p95", "most"], details),
+                f"Memory, MB: {memory} films.",
                 f"Frames a second with everything redrawn: {frames} (films read one after the other meanwhile:"
                 f" {arrivals['frames_reading']['films']} in 8 s). Models ready"
                 f" {_quantile([one['models_s'] for one in measured['starts']], 0.5):.1f} s after the start.",
