@@ -42,6 +42,24 @@ def test_a_hostile_name_is_shown_and_does_nothing(scene: Scene, log_in: LogIn) -
     assert page.title().startswith(SCRIPT)
 
 
+def test_what_is_pressed_is_not_taken_from_under_the_finger(scene: Scene, log_in: LogIn) -> None:
+    page = log_in()
+
+    def press(selector: str, name: str) -> str:
+        page.hover(selector)
+        page.mouse.down()
+        run = scene.person(name, {"name": name}, 1)
+        scene.send()
+        page.wait_for_timeout(500)
+        expect(page.locator(f"#run-{run}")).to_have_count(0)
+        page.mouse.up()
+        return f"#run-{run}"
+
+    expect(page.locator(press("#under-way", "Ko Bora"))).to_be_visible()
+    press(f"#link-{scene.runs['pneumothorax']}", "Ko Nara")
+    page.wait_for_url(f"**/runs/{scene.runs['pneumothorax']}*")
+
+
 def test_a_new_urgent_run_appears_stands_out_is_announced_and_sounds(scene: Scene, log_in: LogIn) -> None:
     page = log_in()
     page.evaluate("window.tones = []; addEventListener('firstray:sounded', (event) => tones.push(event.detail))")

@@ -95,5 +95,12 @@
 
   for (const run of runs()) seen.set(run.dataset.run, { version: run.dataset.version, urgent: Number(run.dataset.urgent) });
   setInterval(show, 5000);
-  firstrayLive(board.dataset.live, { board: take });
+  let latest;
+  firstrayLive(board.dataset.live, {
+    board: async (html) => {
+      latest = html;
+      await firstrayReleased();
+      if (html === latest) take(html);
+    },
+  });
 })();

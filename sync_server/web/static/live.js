@@ -1,5 +1,20 @@
 // A stream of server-sent events that finds its way back, and says when it is lost.
 "use strict";
+// What comes anew between press and release would be taken from under the finger, and the click lost: it waits for this.
+window.firstrayReleased = (() => {
+  const HELD_MS = 3000; // should the release never be heard
+  let waiting = Promise.resolve();
+  let end = () => {};
+  document.addEventListener("pointerdown", () => {
+    end();
+    waiting = new Promise((resolve) => (end = resolve));
+    setTimeout(end, HELD_MS);
+  });
+  for (const name of ["pointerup", "pointercancel"]) {
+    document.addEventListener(name, () => setTimeout(end)); // after the click that follows
+  }
+  return () => waiting;
+})();
 window.firstrayLive = (url, handlers) => {
   const banner = document.querySelector("[data-lost]");
   const since = document.querySelector("[data-lost-since]");

@@ -20,9 +20,11 @@
       if (answer.status === 401) return location.reload();
       if (answer.status === 404) return location.reload(); // the run was deleted: the page says so
       if (!answer.ok) return;
+      const text = await answer.text();
+      await firstrayReleased();
       const open = [...facts.querySelectorAll("details[open][data-keep]")].map((one) => one.dataset.keep);
       const focused = document.activeElement && facts.contains(document.activeElement) ? path(document.activeElement) : null;
-      facts.innerHTML = await answer.text();
+      facts.innerHTML = text;
       for (const name of open) facts.querySelector(`[data-keep="${name}"]`)?.setAttribute("open", "");
       if (focused) facts.querySelector(focused)?.focus({ preventScroll: true });
       firstrayTell(facts);
