@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import random
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -34,12 +35,10 @@ T = TypeVar("T")
 BUSY_MS: Final = 15_000
 TRIES: Final = 6
 _PRAGMAS: Final = (
-    "journal_mode = WAL",
     "synchronous = FULL",
     "foreign_keys = ON",
     "temp_store = MEMORY",
     "secure_delete = ON",
-    f"busy_timeout = {BUSY_MS}",
     "cache_size = -16000",
 )
 _AGAIN: Final = frozenset({"40001", "40P01", "23505"})
@@ -205,13 +204,30 @@ def dialect(session: Session) -> str:
 
 def _make_file(file: Path) -> None:
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT, 0o600))
+    with suppress(FileExistsError):  # a file that is there is not touched: closing it would drop this process's locks
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
 
 
 def _set_up_sqlite(connection: Any, _: Any) -> None:
     connection.isolation_level = None  # transactions are begun by _begin_sqlite
+    connection.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+    _write_ahead(connection)
     for pragma in _PRAGMAS:
         connection.execute(f"PRAGMA {pragma}")
+
+
+def _write_ahead(connection: Any) -> None:
+    """Switch the file to WAL. Where another process makes the same new file ready, SQLite itself does not wait."""
+    until = time.monotonic() + BUSY_MS / 1000
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as problem:
+            if problem.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(random.uniform(0.005, 0.02))  # noqa: S311
+        else:
+            return
 
 
 def _begin_sqlite(connection: Connection) -> None:
