@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests import memory
 
@@ -19,6 +20,15 @@ OTHERS = {
     "server": re.compile(r"(contract|fault)/\w*(dicom_receiver|edge|to_end|killed_device|station|store|sync)\w*\.py"),
 }
 """Tests of the other part, or of both together, in folders that they share."""
+
+# The same examples in every run, however slow the machine; FIRSTRAY_EXPLORE=1 draws others.
+settings.register_profile(
+    "firstray",
+    deadline=None,
+    derandomize="FIRSTRAY_EXPLORE" not in os.environ,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("firstray")
 
 
 def pytest_configure() -> None:

@@ -59,7 +59,7 @@ def syncing(
         rig.client.stop()
 
 
-def until(what: Callable[[], Any], timeout: float = 60.0) -> None:
+def until(what: Callable[[], Any], timeout: float = 120.0) -> None:
     """Wait until ``what()`` is true; fails the test otherwise."""
     end = time.monotonic() + timeout
     while not what():

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import functools
 import gzip
 import hashlib
 import json
@@ -140,7 +141,7 @@ class FakeHospital:
         with self.held.lock:
             self.held.uploads.clear()
 
-    def wait_for(self, what: Callable[[], object], timeout: float = 60.0) -> None:
+    def wait_for(self, what: Callable[[], object], timeout: float = 120.0) -> None:
         """Wait until ``what()`` is true; fails the test otherwise."""
         until = time.monotonic() + timeout
         while not what():
@@ -260,9 +261,15 @@ def _spoilt(wrong: Misbehaviour) -> Reply | None:
         case How.GARBAGE:
             return Reply(200, b'{"surprise": true}')
         case How.HUGE:
-            return Reply(200, gzip.compress(b" " * (64 << 20)), (("Content-Encoding", "gzip"),))
+            return Reply(200, _bomb(), (("Content-Encoding", "gzip"),))
         case _:
             return None
+
+
+@functools.cache
+def _bomb() -> bytes:
+    """Made once: it takes a while, in which a client would give up."""
+    return gzip.compress(b" " * (64 << 20))
 
 
 def _problem(status: int, code: str, headers: tuple[tuple[str, str], ...] = (), **more: object) -> Reply:

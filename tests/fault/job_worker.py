@@ -53,7 +53,7 @@ Diagnoser.diagnose_many = harmed  # type: ignore[method-assign]
 queue.BACKOFF = (timedelta(seconds=0.2),) * 2  # type: ignore[misc, assignment]
 if os.environ.get("HANGS"):
     reader.Reader.__init__ = opened  # type: ignore[method-assign]
-    reader.HANGS_S = 5.0  # type: ignore[misc]
+    reader.HANGS_S = 10.0  # type: ignore[misc]
 
 
 def study(sample: bytes, number: int) -> bytes:

@@ -427,7 +427,15 @@ class TestProcess:
 
     def test_one_that_is_killed_at_work(self, worker: int) -> None:
         os.kill(worker, signal.SIGSTOP)
-        killer = threading.Timer(0.3, os.kill, (worker, signal.SIGKILL))
+
+        def kill_it_at_work() -> None:
+            """Once it has been given the file: until then it would only be replaced."""
+            while workers():
+                time.sleep(0.01)
+            time.sleep(0.3)
+            os.kill(worker, signal.SIGKILL)
+
+        killer = threading.Thread(target=kill_it_at_work)
         killer.start()
         assert refusal(sample("RG1_UNCR.dcm")) == "decode_crashed"
         killer.join()
@@ -559,7 +567,10 @@ SMALL = {
 class TestDamage:
     @pytest.mark.parametrize("kind", SMALL)
     @settings(
-        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None
+        max_examples=60,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+        database=None,
     )
     @given(data=st.data())
     def test_any_damage_gives_a_radiograph_or_a_coded_error(

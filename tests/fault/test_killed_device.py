@@ -37,7 +37,7 @@ STARTING = 0.3
 
 pytestmark = [
     pytest.mark.skipif(shutil.which("storescu") is None, reason="storescu not installed (Debian: dcmtk)"),
-    pytest.mark.timeout(240 + 40 * KILLS),
+    pytest.mark.timeout(240 + 120 * KILLS),
 ]
 
 
@@ -157,7 +157,9 @@ def test_nothing_acknowledged_is_lost_and_nothing_is_half_written(
         access = folder / "hospital.json"
         access.write_text(json.dumps({"url": hospital.url, "receipt_keys": hospital.receipt_keys}))
         device = Device(folder, access, port, small)
-        for kill in range(KILLS):
+        for kill in range(3 * KILLS):
+            if kill >= KILLS and device.acknowledged:
+                break  # else a busy machine needs a few more until an image is through
             after, listening = chance.uniform(0, LATEST), chance.random() >= STARTING
             device.run_and_kill(after, listening)
             look_at(device, hospital, f"kill {kill}, {after:.3f} s, listening {listening}, seed {SEED}")

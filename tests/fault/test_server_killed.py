@@ -40,7 +40,7 @@ STARTING = 0.2
 """Share of the kills that come while it starts."""
 PIECE = 64 * 1024
 
-pytestmark = pytest.mark.timeout(240 + 30 * KILLS)
+pytestmark = pytest.mark.timeout(240 + 90 * KILLS)
 
 
 @pytest.fixture(scope="module")
@@ -166,7 +166,9 @@ def test_nothing_receipted_is_lost_and_nothing_is_half_there(
     hospital = server.open()
     senders = [enrolled(hospital, server, number) for number in range(SENDERS)]
     server.end(signal.SIGKILL)
-    for kill in range(KILLS):
+    for kill in range(3 * KILLS):
+        if kill >= KILLS and any(sender.images for sender in senders):
+            break  # else a busy machine needs a few more until an image is through
         starting, after = chance.random() < STARTING, chance.uniform(0, LATEST)
         stop = threading.Event()
         threads = [threading.Thread(target=sender.work, args=(stop,)) for sender in senders]

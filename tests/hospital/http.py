@@ -44,7 +44,7 @@ def listening(hospital: Hospital, app: FastAPI) -> Iterator[str]:
     server: Server = server_for(settings, app)
     thread = threading.Thread(target=server.run, daemon=True)
     thread.start()
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not server.started:
         assert thread.is_alive(), "the server did not start"
         assert time.monotonic() < until, "the server did not start in time"

@@ -153,7 +153,7 @@ def open_id() -> Iterator[OpenId]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="provider", daemon=True)
     thread.start()
-    until = time.monotonic() + 20
+    until = time.monotonic() + 60
     while not server.started:
         assert time.monotonic() < until, "the provider did not start"
         time.sleep(0.02)

@@ -69,7 +69,7 @@ class ServerProcess:
         if wait:
             self.wait_until_it_answers()
 
-    def wait_until_it_answers(self, seconds: float = 60) -> None:
+    def wait_until_it_answers(self, seconds: float = 120) -> None:
         """Fails where it ends, or does not answer in time."""
         until = time.monotonic() + seconds
         while not self.answers():
@@ -105,7 +105,7 @@ class ServerProcess:
         assert self._process is not None
         self._process.send_signal(by)
         try:
-            self._process.wait(30)
+            self._process.wait(90)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()

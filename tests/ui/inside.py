@@ -11,7 +11,7 @@ from edge_app.station import Station, StationOptions
 from edge_app.ui import run_window
 
 PIN = "271828"
-LIMIT = 20.0
+LIMIT = 90.0
 """Seconds to wait for any one thing."""
 PRESSED = 0.15
 """Seconds a finger stays down: Kivy takes a shorter touch for the start of a scroll."""

@@ -19,7 +19,7 @@ def steps(display: str, tmp_path_factory: pytest.TempPathFactory, chest: Path) -
         | {"LIBGL_ALWAYS_SOFTWARE": "1"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr

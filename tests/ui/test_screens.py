@@ -6,10 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-SECONDS = 240
+import pytest
+
+SECONDS = 540
 SMALLEST = "800x480"
 CUT_OFF_IS_FINE = "shortened"
 """Long names and complaints end in an ellipsis in lists; they are whole on their own screen."""
+
+pytestmark = pytest.mark.timeout(600)
 
 
 def inside(module: str, display: str, home: Path, *arguments: str) -> str:

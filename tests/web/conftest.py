@@ -5,14 +5,16 @@ from pathlib import Path
 from shutil import which
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.hospital import new_hospital
 from tests.web.scene import PASSWORD, Scene, night, served
+from tests.web.waiting import HEARING, SECONDS
 
 AXE = Path(__file__).parent / "axe" / "axe.min.js"
 
 LogIn = Callable[..., Page]
+expect.set_options(timeout=SECONDS * 1000)
 
 
 @pytest.fixture(scope="session")
@@ -48,7 +50,8 @@ def log_in(browser: Browser, address: str) -> Iterator[LogIn]:
     def opened(path: str = "/board", login: str = "doctor", width: int = 1280, **options: object) -> Page:
         context = browser.new_context(base_url=address, viewport={"width": width, "height": 900}, **options)  # type: ignore[arg-type]
         contexts.append(context)
-        context.set_default_timeout(30_000)
+        context.set_default_timeout(SECONDS * 1000)
+        context.add_init_script(HEARING)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (complaints.append(f"dialog: {dialog.message}"), dialog.dismiss()))

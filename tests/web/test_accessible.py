@@ -5,6 +5,7 @@ from playwright.sync_api import Browser
 
 from tests.web.conftest import LogIn, violations
 from tests.web.scene import Scene
+from tests.web.waiting import wait_for
 
 PAGES = ("/board", "/account", "/runs/{pneumothorax}", "/runs/{unknown}", "/runs/{no film}", "/runs/not-there")
 
@@ -40,6 +41,7 @@ def test_the_board_is_used_by_keyboard_alone(scene: Scene, log_in: LogIn) -> Non
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.className") == "skip"
     page.keyboard.press("Enter")
+    wait_for(page, "location.hash !== ''")
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.id") == f"link-{scene.runs['pneumothorax']}"
     page.keyboard.press("Enter")

@@ -24,6 +24,7 @@ from sync_server.domain.accounts import Role
 from sync_server.hospital import Hospital
 from tests.hospital import enrolled_device, new_hospital
 from tests.web.scene import PASSWORD, Scene, diagnosis, served
+from tests.web.waiting import HEARING, SECONDS, wait_until_it_hears
 
 SHOTS = os.environ.get("FIRSTRAY_SHOTS")
 """Folder for pictures, to look at."""
@@ -59,7 +60,8 @@ def address(scene: Scene) -> Iterator[str]:
 def page(browser: Browser, address: str) -> Iterator[Page]:
     """An admin's; whatever should not happen on a page fails the test at its end."""
     context = browser.new_context(base_url=address, viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(10_000)
+    context.set_default_timeout(SECONDS * 1000)
+    context.add_init_script(HEARING)
     page = context.new_page()
     wrong: list[str] = []
     page.on("dialog", lambda dialog: (wrong.append(f"dialog: {dialog.message}"), dialog.dismiss()))
@@ -154,6 +156,7 @@ def test_a_runs_page(scene: Scene, page: Page, kind: str) -> None:
     look_at(page, text, WALL)
     if SHOTS:
         page.screenshot(path=Path(SHOTS) / f"hostile-run-{kind}.png", full_page=True)
+    wait_until_it_hears(page)
     scene.device.put(RecordType.ENCOUNTER, {"chief_complaint": f"{text} again"}, scene.runs[kind])
     scene.send()
     expect(page.locator("body")).to_contain_text(f"{text} again")

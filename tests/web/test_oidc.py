@@ -13,6 +13,7 @@ from tests.hospital import new_hospital
 from tests.hospital.openid import free_port
 from tests.web.conftest import violations
 from tests.web.scene import PASSWORD, Scene, night, served
+from tests.web.waiting import SECONDS
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*(authlib|get_jwt_config).*:DeprecationWarning")  # the provider's
 SHOTS = os.environ.get("FIRSTRAY_SHOTS")
@@ -51,7 +52,7 @@ def opened(browser: Browser, scene: Scene) -> Iterator[Page]:
     context = browser.new_context(
         base_url=scene.hospital.settings.public_url, locale="en-GB", viewport={"width": 1280, "height": 900}
     )
-    context.set_default_timeout(15_000)
+    context.set_default_timeout(SECONDS * 1000)
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda said: complaints.append(said.text) if "Content Security" in said.text else None)
@@ -74,6 +75,11 @@ def by_password(page: Page, login: str) -> None:
     page.wait_for_url("**/board")
 
 
+def log_out(page: Page) -> None:
+    page.get_by_role("button", name="Log out").click()
+    page.wait_for_url("**/login")
+
+
 def at_the_provider(page: Page, button: str | re.Pattern[str]) -> None:
     page.get_by_role("link", name="Log in with Hospital ID").click()
     page.wait_for_url("**/oauth2/authorize**")
@@ -93,7 +99,7 @@ def test_an_admin_prepares_an_account_and_its_owner_comes_in(opened: Page, scene
     expect(page.get_by_role("status")).to_contain_text("linked when its owner first logs in")
     expect(page.get_by_role("row", name="lee 이서연")).to_contain_text("Waits for seoyeon.lee")
     shot(page, "users")
-    page.get_by_role("button", name="Log out").click()
+    log_out(page)
 
     page.goto(f"/runs/{scene.runs['routine']}")
     shot(page, "login")
@@ -103,7 +109,7 @@ def test_an_admin_prepares_an_account_and_its_owner_comes_in(opened: Page, scene
     expect(page.locator(".who")).to_contain_text("이서연")
     shot(page, "in")
 
-    page.get_by_role("button", name="Log out").click()
+    log_out(page)
     by_password(page, "admin")
     page.goto("/admin/users")
     row = page.get_by_role("row", name="lee 이서연")
@@ -121,7 +127,7 @@ def test_an_admin_prepares_an_account_and_its_owner_comes_in(opened: Page, scene
     page.get_by_role("button", name="Link", exact=True).click()
     expect(page.get_by_role("status")).to_contain_text("The account is linked.")
     expect(page.get_by_role("row", name="doctor 이서연")).to_contain_text("Hospital ID, Password")
-    page.get_by_role("button", name="Log out").click()
+    log_out(page)
     at_the_provider(page, re.compile("9f2c"))
     page.wait_for_url("**/board")
     with scene.hospital.database.reading() as session:

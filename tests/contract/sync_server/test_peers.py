@@ -4,7 +4,7 @@ import json
 import socket
 import ssl
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 from sync_server import serve
 from sync_server.peers import Peers, peer_of
 from tests.contract.sync_server.running import RunningHospital
+from tests.fake_hospital import until
 
 MOST = 3
 ASK = b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -24,7 +25,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def connect(running: RunningHospital, source: str = "127.0.0.1") -> socket.socket:
-    raw = socket.create_connection(("127.0.0.1", running.port), 10, (source, 0))
+    raw = socket.create_connection(("127.0.0.1", running.port), 60, (source, 0))
     if not running.url.startswith("https"):
         return raw
     context = ssl.create_default_context(cadata=running.authority.pem)
@@ -70,14 +71,17 @@ def test_one_address_gets_its_share_and_leaves_others_theirs(tmp_path: Path, tls
 
 
 def served_again(running: RunningHospital) -> bool:
-    until = time.monotonic() + 10
-    while time.monotonic() < until:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
         with connect(running) as more:
             more.settimeout(0.3)
-            try:  # whoever is turned away is told at once
+            try:  # whoever is turned away is told at once, on a machine that is not busy
                 more.recv(1)
             except TimeoutError:
-                return asked(more)
+                more.settimeout(60)
+                with suppress(OSError, AssertionError):
+                    if asked(more):
+                        return True
         time.sleep(0.05)
     return False
 
@@ -88,7 +92,7 @@ def test_many_who_are_turned_away_take_no_place(tmp_path: Path) -> None:
         assert asked(held[0])
         turned_away = [stack.enter_context(connect(running)) for _ in range(50)]
         assert {refusal(one)[1]["code"] for one in turned_away} == {"too_many_connections"}
-        assert len(running.connections) == MOST
+        until(lambda: len(running.connections) == MOST)
 
 
 def test_behind_a_proxy_it_is_the_proxy_that_counts(tmp_path: Path) -> None:

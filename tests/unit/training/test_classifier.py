@@ -209,14 +209,14 @@ def test_training_runs_its_stages_and_logs_them(data: Path, tmp_path: Path):
     assert [line.split(",")[0] for line in log] == ["stage", "first", "second", "second"]
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(600)
 def test_a_killed_training_goes_on_where_it_was(data: Path, tmp_path: Path):
     path, out = recipe(tmp_path, epochs=60), tmp_path / "out"
     command = [sys.executable, "-m", "firstray", "train", "classifier", "--data", str(data), "--recipe", str(path)]
     command += ["--out", str(out), "--cache", str(tmp_path / "cache")]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        deadline = time.monotonic() + 180
+        deadline = time.monotonic() + 480
         while not (out / "log.csv").is_file() or len((out / "log.csv").read_text().splitlines()) < 4:
             assert process.poll() is None
             assert time.monotonic() < deadline

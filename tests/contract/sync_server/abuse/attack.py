@@ -44,7 +44,7 @@ def bounded(server: ServerProcess, most: int = 100 * MB, seconds: float = 5) -> 
 
 
 def connected(server: ServerProcess) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", server.port), timeout=20)
+    return socket.create_connection(("127.0.0.1", server.port), timeout=60)
 
 
 def pour(raw: socket.socket, piece: bytes, most: int) -> int:
