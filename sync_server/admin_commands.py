@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from shared.overlay import Language
 from sync_server.domain import accounts, audit
 from sync_server.domain.accounts import Role
 from sync_server.domain.enrolment import make_code
-from sync_server.hospital import Hospital, open_hospital
+from sync_server.hospital import opened
 from sync_server.settings import Settings
 
 ACTOR = "command line"
@@ -24,7 +21,7 @@ def create_user(
     Raises:
         FirstRayError: ``login_invalid``, ``login_taken``, ``name_missing``, ``password_weak``, or the database's.
     """
-    with _opened(settings) as hospital, hospital.database.writing() as session:
+    with opened(settings) as hospital, hospital.database.writing() as session:
         row = accounts.create_user(session, login, name, role, password, ACTOR, language or settings.language)
         return f"{row.login} ({row.role}) can log in at {settings.public_url}/login."
 
@@ -35,7 +32,7 @@ def set_password(settings: Settings, login: str, password: str) -> str:
     Raises:
         FirstRayError: ``user_unknown``, ``password_weak``, or the database's.
     """
-    with _opened(settings) as hospital, hospital.database.writing() as session:
+    with opened(settings) as hospital, hospital.database.writing() as session:
         row = accounts.find(session, login)
         accounts.set_password(session, row.id, password, ACTOR)
         return f"{row.login} has another password; open log-ins of this account have ended."
@@ -48,14 +45,14 @@ def enrolment_code(settings: Settings, device: str, ring: str) -> str:
         FirstRayError: ``device_name_missing``, ``ring_invalid``, ``ring_reserved``, ``ca_missing``, ``ca_invalid``, or
             the database's.
     """
-    with _opened(settings) as hospital:
+    with opened(settings) as hospital:
         made = make_code(hospital, ACTOR, device, ring)
     return f"Type this at the device before {made.expires_at:%H:%M} UTC:\n{made.command}"
 
 
 def verify_audit(settings: Settings) -> audit.Verdict:
     """Check the audit log from its first row; the caller tells :func:`describe` and fails where it is not whole."""
-    with _opened(settings) as hospital, hospital.database.reading() as session:
+    with opened(settings) as hospital, hospital.database.reading() as session:
         return audit.verify(session)
 
 
@@ -70,12 +67,3 @@ def describe(verdict: audit.Verdict) -> str:
         f"The audit log was changed: row {verdict.broken_at} does not follow the {verdict.rows} before it. "
         "Keep the database as it is and compare it with the backups."
     )
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Hospital]:
-    hospital = open_hospital(settings, listen=False)
-    try:
-        yield hospital
-    finally:
-        hospital.close()

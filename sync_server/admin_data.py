@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from sync_server.domain import exports, restoring
 from sync_server.domain.archive import Criteria
 from sync_server.domain.exports import Format
 from sync_server.domain.purge import purge as purge_now
-from sync_server.hospital import Hospital, open_hospital
+from sync_server.hospital import opened
 from sync_server.settings import Settings
 
 
@@ -25,7 +23,7 @@ def backup(settings: Settings, target: Path, keep: int = 7) -> list[str]:
         f"Backup of {made.made_at:%Y-%m-%d %H:%M:%S} UTC: database, keys, {made.images} images ({made.bytes} bytes)."
     ]
     if made.absent:
-        lines.append(f"{made.absent} images that the database names are not held: purged just now, or lost.")
+        lines.append(f"{made.absent} images that the database names are not held: purged just now, lost or damaged.")
     return lines
 
 
@@ -33,17 +31,24 @@ def restore(settings: Settings, source: Path, name: str | None = None) -> list[s
     """Restore where there is no hospital yet; raises as :func:`sync_server.domain.restoring.restore` does."""
     done = restoring.restore(settings, source, name)
     lines = [f"Restored the backup of {done.backup.made_at:%Y-%m-%d %H:%M:%S} UTC with {done.images} images."]
+    if done.mended:
+        lines.append(f"{done.mended} of them were damaged where they lay and come from the backup now.")
     if done.lost:
         lines.append(f"{done.lost} images are not in the backup or damaged; they are no longer called held.")
+    for release in done.lost_releases:
+        lines.append(f"The file of model release {release} is not in the backup or damaged: upload it again.")
     lines.append("Devices send again what came after the backup. Shut out again whom you shut out since then.")
     return lines
 
 
 def purge(settings: Settings) -> list[str]:
     """Purge now what was deleted long enough ago."""
-    with _opened(settings) as hospital:
+    with opened(settings) as hospital:
         done = purge_now(hospital, datetime.now(UTC))
-    return [f"Gone for good: {done.runs} runs, {done.records} records, {done.images} images."]
+    lines = [f"Gone for good: {done.runs} runs, {done.records} records, {done.images} images."]
+    if done.kept:
+        lines.append(f"{done.kept} images could not be deleted; the next purge tries again. The log says why.")
+    return lines
 
 
 def export(settings: Settings, target: Path, form: Format, criteria: Criteria, actor: str) -> list[str]:
@@ -52,7 +57,7 @@ def export(settings: Settings, target: Path, form: Format, criteria: Criteria, a
     Raises:
         FirstRayError: ``file_exists``; what :func:`sync_server.domain.exports.export` raises.
     """
-    with _opened(settings) as hospital:
+    with opened(settings) as hospital:
         draft = target.with_name(f".{target.name}.part")
         if target.exists():
             raise FirstRayError("file_exists", f"{target} exists already.", "Name a new file.")
@@ -64,15 +69,6 @@ def export(settings: Settings, target: Path, form: Format, criteria: Criteria, a
         finally:
             draft.unlink(missing_ok=True)
     return [f"Exported to {target}. It holds patients' data."]
-
-
-@contextmanager
-def _opened(settings: Settings) -> Iterator[Hospital]:
-    hospital = open_hospital(settings, listen=False)
-    try:
-        yield hospital
-    finally:
-        hospital.close()
 
 
 def _private(path: str, flags: int) -> int:

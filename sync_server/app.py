@@ -14,6 +14,7 @@ from sync_server.api.limits import BodyLimit, Compressed
 from sync_server.api.tracing import Traced
 from sync_server.hospital import Hospital, open_hospital
 from sync_server.settings import Settings
+from sync_server.threads import Threads
 from sync_server.web import admin
 
 
@@ -33,6 +34,8 @@ def make_app(settings: Settings | None = None, hospital: Hospital | None = None)
         openapi_url="/v1/openapi.json",
     )
     app.state.hospital = hospital
+    app.state.threads = Threads()
+    app.state.probe = health.Probe(hospital.images)
     problems.install(app)
     openapi.install(app)
     for router in (events.router, inbox.router, images.router, enrolment.router, releases.router, health.router):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -10,7 +11,7 @@ from sqlmodel import Session, select
 
 from shared.hybrid_clock import HybridClock
 from shared.identity import new_id
-from sync_server.db.engine import Database, migrate, open_engine
+from sync_server.db.engine import Database, migrate, open_engine, refuse_unfinished
 from sync_server.db.tables import SettingRow
 from sync_server.domain import fleet, readings
 from sync_server.domain.changes import Changes
@@ -58,11 +59,13 @@ def open_hospital(settings: Settings, listen: bool = True) -> Hospital:
         listen: hear of other processes' changes; a command that waits for nothing needs it not.
 
     Raises:
-        FirstRayError: ``database_newer``, ``key_damaged``, ``key_unsafe`` and what the image store raises.
+        FirstRayError: ``database_newer``, ``restore_unfinished``, ``key_damaged``, ``key_unsafe`` and what the image
+            store raises.
     """
     settings.data.mkdir(mode=0o700, parents=True, exist_ok=True)
     engine = open_engine(settings.database_url)
     try:
+        refuse_unfinished(engine)
         migrate(engine)
         database = Database(engine)
         hospital = Hospital(
@@ -79,6 +82,16 @@ def open_hospital(settings: Settings, listen: bool = True) -> Hospital:
     except BaseException:
         engine.dispose()
         raise
+
+
+@contextmanager
+def opened(settings: Settings) -> Iterator[Hospital]:
+    """A hospital for the length of a command, with or without a running server. Raises as :func:`open_hospital`."""
+    hospital = open_hospital(settings, listen=False)
+    try:
+        yield hospital
+    finally:
+        hospital.close()
 
 
 def _hospital_id(session: Session) -> UUID:

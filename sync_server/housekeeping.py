@@ -8,8 +8,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Self
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from shared.errors import FirstRayError
 from sync_server.domain import display
 from sync_server.domain.purge import purge
@@ -67,5 +65,5 @@ def _tried(what: str, act: Callable[[], None]) -> None:
         act()
     except FirstRayError as error:
         log.error("%s; it is tried again later: %s", what, error.code)
-    except (SQLAlchemyError, OSError) as error:  # its text may hold values of rows
-        log.error("%s; it is tried again later: %s", what, type(error).__name__)
+    except Exception as error:  # whatever it is: what was deleted must be purged the next time
+        log.error("%s; it is tried again later: %s", what, type(error).__name__, exc_info=error)

@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
+from sqlalchemy import func
 from sqlmodel import select
 
 from benchmarks.machine import facts
@@ -88,7 +89,7 @@ def _stages(rows: Sequence[ServerReadingRow]) -> dict[str, float]:
 
 def _count(hospital: Hospital) -> int:
     with hospital.database.reading() as session:
-        return readings.queue_state(session).states.get("done", 0)
+        return session.exec(select(func.count()).where(ServerReadingRow.state == "done")).one()
 
 
 def _rate(first: tuple[int, float] | None, last: tuple[int, float]) -> float | None:

@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager
 from email.utils import format_datetime
 from typing import Annotated, Any, Final, TypeVar
 
-import anyio.to_thread
-from anyio import CapacityLimiter
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
@@ -32,6 +30,7 @@ from sync_server.domain.devices import DeviceRevoked
 from sync_server.domain.spool import OffsetWrong
 from sync_server.domain.uploads import MOST_BYTES, Upload, Uploads
 from sync_server.hospital import Hospital
+from sync_server.threads import RETRY_S, Lane, Threads, threads_of
 
 T = TypeVar("T")
 
@@ -47,8 +46,8 @@ async def _sweeping(app: FastAPI) -> AsyncIterator[None]:
     async def sweep() -> None:
         while True:
             try:
-                await _on_disk(Uploads(app.state.hospital).sweep)
-            except (OSError, SQLAlchemyError) as error:
+                await app.state.threads.spool.run(Uploads(app.state.hospital).sweep)
+            except (OSError, SQLAlchemyError, FirstRayError) as error:
                 _log.error("old uploads could not be removed, trying again in an hour: %s", type(error).__name__)
             await asyncio.sleep(SWEEP_SECONDS)
 
@@ -78,12 +77,17 @@ _STATUS: Final = {
     "sha256_mismatch": 460,
     "radiograph_unknown": 503,
     "image_store_failing": 503,
+    "images_busy": 503,
     "hospital_full": 507,
     "image_store_full": 507,
 }
-_LATER: Final = {"too_many_uploads": 60, "radiograph_unknown": 5, "image_store_failing": 30, "hospital_full": 60}
-_disk: Final = CapacityLimiter(8)
-"""Threads that read and write images: uploads must not take all those that answer other requests."""
+_LATER: Final = {
+    "too_many_uploads": 60,
+    "radiograph_unknown": 5,
+    "image_store_failing": 30,
+    "images_busy": RETRY_S,
+    "hospital_full": 60,
+}
 
 UploadId = Annotated[str, Path(pattern="^([0-9a-f]{32}|[0-9a-f]{64})$")]
 Sha256Path = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
@@ -101,6 +105,7 @@ def speaks_tus(tus_resumable: Annotated[str | None, Header()] = None) -> None:
 
 
 UploadsHere = Annotated[Uploads, Depends(uploads_of)]
+ThreadsHere = Annotated[Threads, Depends(threads_of)]
 TUS: Final = [Depends(speaks_tus)]
 
 
@@ -123,25 +128,26 @@ async def create(
     request: Request,
     device: Device,
     uploads: UploadsHere,
+    threads: ThreadsHere,
     upload_length: Annotated[str, Header()] = "",
     upload_metadata: Annotated[str, Header()] = "",
 ) -> Response:
     """Begin an upload (tus 1.0, "Creation"), or find the one begun before; its first bytes may come along."""
     metadata = tus.metadata(upload_metadata)
-    upload = await _on_disk(uploads.begin, device.id, metadata, tus.number("Upload-Length", upload_length))
+    upload = await _on(threads.uploads, uploads.begin, device.id, metadata, tus.number("Upload-Length", upload_length))
     place = {"Location": f"/v1/images/{upload.id}"}
     if request.headers.get("Content-Type", "") != tus.BODY_TYPE:
         return _answer(201, upload, **place)
     if upload.offset:  # begun before: the sender asks how far it is
         return _answer(201, upload, **place, **{"Upload-Offset": str(upload.offset)})
-    upload = await _receive(request, device, uploads, upload)
+    upload = await _receive(request, device, uploads, threads, upload)
     return _answer(201, upload, **place, **{"Upload-Offset": str(upload.offset)})
 
 
-@router.head("/{id}", dependencies=TUS, responses=responses(401, 403, 404, 412, 422))
-async def look(id: UploadId, device: Device, uploads: UploadsHere) -> Response:
+@router.head("/{id}", dependencies=TUS, responses=responses(401, 403, 404, 412, 422, 503))
+async def look(id: UploadId, device: Device, uploads: UploadsHere, threads: ThreadsHere) -> Response:
     """How much has come (tus 1.0, "HEAD")."""
-    upload = await _on_disk(uploads.find, device.id, id)
+    upload = await _on(threads.uploads, uploads.find, device.id, id)
     sizes = {"Upload-Offset": str(upload.offset), "Upload-Length": str(upload.size)}
     return _answer(200, upload, **sizes, **{"Cache-Control": "no-store"})
 
@@ -150,45 +156,43 @@ async def look(id: UploadId, device: Device, uploads: UploadsHere) -> Response:
     "/{id}",
     status_code=204,
     dependencies=TUS,
-    responses=responses(400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 460, 507),
+    responses=responses(400, 401, 403, 404, 408, 409, 412, 413, 415, 422, 460, 503, 507),
 )
 async def append(
     id: UploadId,
     request: Request,
     device: Device,
     uploads: UploadsHere,
+    threads: ThreadsHere,
     upload_offset: Annotated[str, Header()] = "",
 ) -> Response:
     """Add bytes (tus 1.0, "PATCH"); with ``Upload-Checksum`` they count only if they have it."""
     if request.headers.get("Content-Type", "") != tus.BODY_TYPE:
         raise Problem(415, "media_type_unknown", f"Send Content-Type: {tus.BODY_TYPE}.")
-    upload = await _on_disk(uploads.find, device.id, id)
+    upload = await _on(threads.uploads, uploads.find, device.id, id)
     if tus.number("Upload-Offset", upload_offset) != upload.offset:
         raise _problem(OffsetWrong(upload.offset))
-    upload = await _receive(request, device, uploads, upload)
+    upload = await _receive(request, device, uploads, threads, upload)
     return _answer(204, upload, **{"Upload-Offset": str(upload.offset)})
 
 
-@router.delete("/{id}", status_code=204, dependencies=TUS, responses=responses(401, 403, 404, 412, 422))
-async def stop(id: UploadId, device: Device, uploads: UploadsHere) -> Response:
+@router.delete("/{id}", status_code=204, dependencies=TUS, responses=responses(401, 403, 404, 412, 422, 503))
+async def stop(id: UploadId, device: Device, uploads: UploadsHere, threads: ThreadsHere) -> Response:
     """Forget an upload (tus 1.0, "Termination")."""
-    await _on_disk(uploads.stop, device.id, id)
+    await _on(threads.spool, uploads.stop, device.id, id)
     return _answer(204)
 
 
-@router.get("/{sha256}/receipt", responses=responses(401, 403, 404, 422))
-def receipt(sha256: Sha256Path, device: Device, uploads: UploadsHere) -> Receipt:
+@router.get("/{sha256}/receipt", responses=responses(401, 403, 404, 422, 503))
+async def receipt(sha256: Sha256Path, device: Device, uploads: UploadsHere, threads: ThreadsHere) -> Receipt:
     """Proof that the hospital holds all bytes of an image this device delivered or names in its records."""
-    try:
-        found = uploads.receipt(device.id, sha256)
-    except FirstRayError as error:
-        raise _problem(error) from None
+    found = await _on(threads.receipts, uploads.receipt, device.id, sha256)
     if found is None:
         raise Problem(404, "not_held", "The hospital does not hold this image.")
     return found
 
 
-async def _receive(request: Request, device: DeviceRow, uploads: Uploads, upload: Upload) -> Upload:
+async def _receive(request: Request, device: DeviceRow, uploads: Uploads, threads: Threads, upload: Upload) -> Upload:
     """Take the body; gives the upload as it stands then."""
     if (told := request.headers.get("Content-Length", "")).isdecimal() and upload.offset + int(told) > upload.size:
         raise _too_long(upload)
@@ -197,7 +201,7 @@ async def _receive(request: Request, device: DeviceRow, uploads: Uploads, upload
     end, waiting = upload.offset, bytearray()
 
     async def keep() -> int:
-        return await _on_disk(uploads.spool.append, upload.id, end, waiting) if waiting else end
+        return await _on(threads.spool, uploads.spool.append, upload.id, end, waiting) if waiting else end
 
     try:
         async for piece in _with_pauses(request.stream()):
@@ -216,11 +220,11 @@ async def _receive(request: Request, device: DeviceRow, uploads: Uploads, upload
         raise
     end = await keep()
     if checksum is not None and digest.digest() != checksum:
-        await _on_disk(uploads.spool.take_back, upload.id, upload.offset, end)
+        await _on(threads.spool, uploads.spool.take_back, upload.id, upload.offset, end)
         raise Problem(460, "checksum_mismatch", "The bytes were damaged on their way. Send them again.")
     arrived = Upload(upload.id, upload.sha256, upload.size, end, upload.expires_at)
     if arrived.complete and not upload.complete:
-        await _on_disk(uploads.finish, device.id, arrived)
+        await _on(threads.uploads, uploads.finish, device.id, arrived)
     return arrived
 
 
@@ -240,10 +244,10 @@ async def _with_pauses(pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[byt
         coming.cancel()
 
 
-async def _on_disk(act: Callable[..., T], *arguments: Any) -> T:
-    """Run what blocks on a thread of its own kind; its errors become problem documents."""
+async def _on(lane: Lane, act: Callable[..., T], *arguments: Any) -> T:
+    """Run what blocks on a thread of its kind; its errors become problem documents."""
     try:
-        return await anyio.to_thread.run_sync(act, *arguments, limiter=_disk)
+        return await lane.run(act, *arguments)
     except FirstRayError as error:
         raise _problem(error) from None
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, BinaryIO, Final
 
 from fastapi import APIRouter, Depends, Header, Path
 from fastapi.responses import Response, StreamingResponse
+from starlette.concurrency import run_in_threadpool
 
 from shared.errors import FirstRayError
 from sync_server.api.auth import Device
@@ -15,6 +16,7 @@ from sync_server.api.parts import hospital_of
 from sync_server.api.problems import Problem, responses
 from sync_server.db.tables import ReleaseRow
 from sync_server.hospital import Hospital
+from sync_server.threads import RETRY_S, Threads, threads_of
 
 router: Final = APIRouter(prefix="/v1/releases", tags=["releases"])
 
@@ -34,16 +36,16 @@ _ANSWERS: Final[dict[int | str, dict[str, Any]]] = {
 
 @router.head("/{release}", response_class=Response, responses=_ANSWERS)
 @router.get("/{release}", response_class=Response, responses=_ANSWERS)
-def fetch(
+async def fetch(
     release: ReleaseId,
     _: Device,
     hospital: Annotated[Hospital, Depends(hospital_of)],
+    threads: Annotated[Threads, Depends(threads_of)],
     range_: Annotated[str | None, Header(alias="Range")] = None,
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The bytes of a release; ``Range`` names some of them, ``If-Range`` only if they are still of the same file."""
-    with hospital.database.reading() as session:
-        row = session.get(ReleaseRow, release)
+    row = await run_in_threadpool(_known, hospital, release)
     if row is None:
         raise Problem(404, "release_unknown", "There is no such release here.")
     tag = f'"{row.sha256}"'
@@ -54,10 +56,16 @@ def fetch(
         headers["Content-Range"] = f"bytes {first}-{last}/{row.size}"
     headers["Content-Length"] = str(last - first + 1)
     try:
-        file = hospital.images.open(row.sha256)
+        file = await threads.releases.run(hospital.images.open, row.sha256)
     except FirstRayError as error:
-        raise Problem(503, error.code, str(error), {"Retry-After": "30"}) from None
-    return StreamingResponse(_pieces(file, first, last), 206 if wanted else 200, headers, _ZIP)
+        later = RETRY_S if error.code == "images_busy" else 30
+        raise Problem(503, error.code, str(error), {"Retry-After": str(later)}) from None
+    return StreamingResponse(threads.releases.each(_pieces(file, first, last)), 206 if wanted else 200, headers, _ZIP)
+
+
+def _known(hospital: Hospital, release: str) -> ReleaseRow | None:
+    with hospital.database.reading() as session:
+        return session.get(ReleaseRow, release)
 
 
 def _range(text: str, size: int) -> tuple[int, int] | None:

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, Select, Table, bindparam, create_engine, event, text
+from sqlalchemy import URL, Connection, Engine, Select, Table, bindparam, create_engine, event, inspect, make_url, text
 from sqlalchemy import select as sql_select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlmodel import Session, SQLModel
@@ -43,6 +43,16 @@ _PRAGMAS: Final = (
 )
 _AGAIN: Final = frozenset({"40001", "40P01", "23505"})
 """SQLSTATE of what another transaction may have caused: serialisation failure, deadlock, unique violation."""
+UNFINISHED: Final = "unfinished_restore"
+"""A table that is there while a database is being restored: what it holds may not be true yet."""
+_GIVEN_UP: Final = {
+    "connect_timeout": "10",
+    "keepalives_idle": "15",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+"""libpq's parameters: when a PostgreSQL that is gone without a word is given up (by default after hours)."""
 _BEGIN: Final = "firstray_begin"
 _MIGRATION_LOCK: Final = 5_201_001
 _JSON: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
@@ -50,7 +60,13 @@ _log = logging.getLogger(__name__)
 
 
 def open_engine(url: str | URL) -> Engine:
-    """An engine on SQLite or PostgreSQL, set up to lose nothing that was committed."""
+    """An engine on SQLite or PostgreSQL, set up to lose nothing that was committed.
+
+    PostgreSQL that is gone without a word costs half a minute; what the URL says of that holds.
+    """
+    url = make_url(url)
+    if url.get_backend_name() == "postgresql":
+        url = url.update_query_dict({name: value for name, value in _GIVEN_UP.items() if name not in url.query})
     engine = create_engine(
         url,
         pool_size=10,
@@ -66,6 +82,16 @@ def open_engine(url: str | URL) -> Engine:
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
     return engine
+
+
+def refuse_unfinished(engine: Engine) -> None:
+    """Raises FirstRayError ``restore_unfinished`` where a restore did not come to its end."""
+    if inspect(engine).has_table(UNFINISHED):
+        raise FirstRayError(
+            "restore_unfinished",
+            "A restore into this database did not come to its end.",
+            "Restore the backup again, into an empty database.",
+        )
 
 
 def migrate(engine: Engine) -> None:

@@ -154,7 +154,7 @@ class _Record(_Table):
         stamps: field -> stamp of its last change.
         deleted: stamp of its deletion; a deleted record never comes back. Its content is kept until it is purged.
         hidden_at, hidden_by, hidden_reason: the hospital deleted it; purged after a set time.
-        purged_at: its content is gone for good.
+        purged_at: its content is gone for good; only a patient may come back (:mod:`sync_server.domain.merge`).
     """
 
     id: UUID = Field(primary_key=True)
@@ -482,8 +482,13 @@ class HistoryRow(_Table, table=True):
     differs: bool = False
     confirmed: bool = False
     acknowledged_at: datetime | None = Field(default=None, sa_type=Utc)
+    news_at: datetime | None = Field(default=None, sa_type=Utc)
     search: str = ""
     changed_at: datetime = Field(sa_type=Utc)
+
+    def seen(self, at: datetime | None) -> bool:
+        """Whether who acknowledged the run then had its latest film and reading before them."""
+        return at is not None and (self.news_at is None or at >= self.news_at)
 
 
 # --- people ------------------------------------------------------------------------------------------------------

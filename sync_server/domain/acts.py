@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from pydantic import TypeAdapter, ValidationError
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from shared.errors import FirstRayError
 from shared.findings import KEYS
@@ -23,6 +23,7 @@ from sync_server.db.tables import (
     AcknowledgementRow,
     ConfirmedReadingRow,
     EncounterRow,
+    HistoryRow,
     MessageRow,
     RadiographRow,
 )
@@ -43,8 +44,9 @@ FILM_GONE: Final = FirstRayError(
 
 
 def acknowledge(hospital: Hospital, person: Person, encounter: UUID) -> AcknowledgementRow:
-    """Note that someone in the ER has looked at the run; the crew sees it. A second time by the same person changes
-    nothing.
+    """Note that someone in the ER has looked at the run; the crew sees it.
+
+    A second time by the same person changes nothing, unless a film or a reading has come since.
 
     Raises:
         FirstRayError: ``run_unknown``.
@@ -53,11 +55,12 @@ def acknowledge(hospital: Hospital, person: Person, encounter: UUID) -> Acknowle
     def act(session: Session) -> AcknowledgementRow:
         run = live_run(session, encounter)
         before = session.exec(
-            select(AcknowledgementRow).where(
-                AcknowledgementRow.encounter == encounter, AcknowledgementRow.by == person.id
-            )
+            select(AcknowledgementRow)
+            .where(AcknowledgementRow.encounter == encounter, AcknowledgementRow.by == person.id)
+            .order_by(col(AcknowledgementRow.at).desc())
         ).first()
-        if before is not None:
+        history = session.get(HistoryRow, encounter)
+        if before is not None and (history is None or history.seen(before.at)):
             return before
         row = AcknowledgementRow(
             id=new_id(), encounter=encounter, by=person.id, by_name=person.name, at=datetime.now(UTC)

@@ -10,13 +10,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+import socket
 import threading
-from collections.abc import AsyncIterator, Iterable
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, Final, Self
 from uuid import UUID
 
 import psycopg
 from sqlalchemy import delete, event, func, insert, select, text
+from sqlalchemy.orm import SessionTransaction
 from sqlmodel import Session, col
 
 from sync_server.db.engine import Database, dialect
@@ -29,6 +33,9 @@ _KEPT: Final = 10_000
 """Rows of topics kept on SQLite: far more than come within one poll."""
 _NOTIFY: Final = text("SELECT pg_notify(:channel, topic) FROM unnest(CAST(:topics AS text[])) AS topic")
 _RETRY_S: Final = 1.0
+_ASK_S: Final = 15.0
+"""How often PostgreSQL must answer on the connection of its notices."""
+_ANSWER_S: Final = 10.0
 _TOPICS: Final = "topics"
 _CARRIER: Final = "changes"
 _log = logging.getLogger(__name__)
@@ -54,8 +61,7 @@ def publish(session: Session, *topics: str) -> None:
 class Subscription:
     """Hears of some topics while it is entered. For one event loop.
 
-    ``async for topic in subscription`` gives each topic that changed (several changes may come as one) and ends when
-    the server stops; :meth:`wait` gives all at once.
+    Several changes may come as one.
     """
 
     def __init__(self, changes: Changes, topics: Iterable[str]) -> None:
@@ -83,11 +89,6 @@ class Subscription:
         self._bell.clear()
         heard, self._heard = frozenset(self._heard), set()
         return heard
-
-    async def __aiter__(self) -> AsyncIterator[str]:
-        while not self._changes.closed:
-            for topic in sorted(await self.wait()):
-                yield topic
 
     def ring(self, topic: str | None) -> None:
         """From any thread: a topic changed; None only wakes who waits."""
@@ -118,9 +119,11 @@ class Changes:
         self._subscriptions: dict[str, set[Subscription]] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._last: int | None = None
+        self._lost = False
         if listen:
-            target = self._poll if database.sqlite else self._listen
-            self._thread = threading.Thread(target=target, name="changes", daemon=True)
+            others = self._poll if database.sqlite else self._listen
+            self._thread = threading.Thread(target=self._hear, args=(others,), name="changes", daemon=True)
             self._thread.start()
 
     @property
@@ -130,11 +133,11 @@ class Changes:
 
     def publish(self, session: Session, *topics: str) -> None:
         """Have topics told once the session's transaction is committed, and not if it is undone."""
-        told: dict[str, None] = session.info.setdefault(_TOPICS, {})
+        told: dict[str, SessionTransaction | None] = session.info.setdefault(_TOPICS, {})
         if not told:
             event.listen(session, "after_commit", self._committed)
+            event.listen(session, "after_soft_rollback", _undone)
         fresh = [topic for topic in topics if topic not in told]
-        told.update(dict.fromkeys(fresh))
         if not fresh:
             return
         if dialect(session) == "sqlite":
@@ -142,15 +145,11 @@ class Changes:
         else:
             told_to = [f"{self._process} {topic}" for topic in fresh]
             session.execute(_NOTIFY, {"channel": _CHANNEL, "topics": told_to})
+        told.update(dict.fromkeys(fresh, session.get_nested_transaction() or session.get_transaction()))
 
     def subscribe(self, *topics: str) -> Subscription:
         """A subscription, to be entered: ``with changes.subscribe(BOARD) as heard: ... await heard.wait(20)``."""
         return Subscription(self, topics)
-
-    async def wait(self, topic: str, timeout: float) -> bool:
-        """Wait for one change from now on; False after ``timeout`` seconds or when the server stops."""
-        with self.subscribe(topic) as subscription:
-            return bool(await subscription.wait(timeout))
 
     @property
     def waiting(self) -> int:
@@ -197,20 +196,45 @@ class Changes:
 
     # --- other processes -----------------------------------------------------------------------------------------
 
+    def _hear(self, others: Callable[[], None]) -> None:
+        """Hear of others until the server stops, whatever happens.
+
+        After an error everybody looks again: something may have been missed.
+        """
+        while not self._stop.is_set():
+            try:
+                others()
+            except Exception as problem:  # noqa: BLE001  (without this thread open pages would be out of date unnoticed)
+                self._lost = True
+                _log.warning(
+                    "other processes are not heard, trying again: %s", type(problem).__name__, exc_info=problem
+                )
+                self._stop.wait(_RETRY_S)
+
+    def _hearing(self) -> None:
+        """From now on others are heard."""
+        if self._lost:
+            self._lost = False
+            with self._lock:
+                topics = tuple(self._subscriptions)
+            self._tell(topics)
+
     def _poll(self) -> None:
         """SQLite: whenever the file has changed, the rows of others that are new."""
-        with self._database.reading() as session:
-            last = session.execute(select(func.max(ChangeRow.id))).scalar() or 0
         watch = self._database.engine.raw_connection()
         try:
+            if self._last is None:
+                with self._database.reading() as session:
+                    self._last = session.execute(select(func.max(ChangeRow.id))).scalar() or 0
+            self._hearing()
             seen: Any = None
             while not self._stop.wait(POLL_S):
                 version = watch.cursor().execute("PRAGMA data_version").fetchone()[0]
                 if version != seen:
-                    last = self._new_rows(last)
+                    self._last = self._new_rows(self._last)
                     seen = version
         finally:
-            watch.close()
+            watch.invalidate()  # it may be what failed: the next one is new
 
     def _new_rows(self, last: int) -> int:
         with self._database.reading() as session:
@@ -225,21 +249,58 @@ class Changes:
         return newest
 
     def _listen(self) -> None:
-        """PostgreSQL: LISTEN on a connection of its own; after a loss everybody is woken: something may be missed."""
+        """PostgreSQL: LISTEN on a connection of its own."""
         url = self._database.engine.url.set(drivername="postgresql").render_as_string(hide_password=False)
-        lost = False
-        while not self._stop.is_set():
-            try:
-                with psycopg.connect(url, autocommit=True) as connection:
-                    connection.execute(f"LISTEN {_CHANNEL}")
-                    if lost:
-                        self._tell(tuple(self._subscriptions))
-                    while not self._stop.is_set():
-                        for notice in connection.notifies(timeout=POLL_S):
-                            process, _, topic = notice.payload.partition(" ")
-                            if process != self._process:
-                                self._tell([topic])
-            except psycopg.Error as problem:
-                lost = True
-                _log.warning("the database's notices are lost, trying again: %s", type(problem).__name__)
-                self._stop.wait(_RETRY_S)
+        with psycopg.connect(url, autocommit=True) as connection:
+            _ask(connection)
+            self._hearing()
+            asked = time.monotonic()
+            while not self._stop.is_set():
+                for notice in connection.notifies(timeout=POLL_S):
+                    process, _, topic = notice.payload.partition(" ")
+                    if process != self._process:
+                        self._tell([topic])
+                if time.monotonic() - asked >= _ASK_S:
+                    _ask(connection)
+                    asked = time.monotonic()
+
+
+def _undone(session: Session, undone: SessionTransaction) -> None:
+    """Forget topics with the savepoint or transaction that published them.
+
+    The database has forgotten them too: published again, they must be told to it again.
+    """
+    told: dict[str, SessionTransaction | None] = session.info.get(_TOPICS, {})
+    for topic in [topic for topic, within in told.items() if _is_within(within, undone)]:
+        del told[topic]
+
+
+def _is_within(transaction: SessionTransaction | None, outer: SessionTransaction) -> bool:
+    while transaction is not None and transaction is not outer:
+        transaction = transaction.parent
+    return transaction is outer
+
+
+def _ask(connection: psycopg.Connection) -> None:
+    """Have notices sent, again and again: nothing but a missing answer tells that a silent connection is dead.
+
+    Raises:
+        psycopg.Error: also where no answer comes in time.
+    """
+    late = threading.Timer(_ANSWER_S, _cut, (connection,))
+    late.daemon = True
+    late.start()
+    try:
+        connection.execute(f"LISTEN {_CHANNEL}")
+    finally:
+        late.cancel()
+        late.join()
+
+
+def _cut(connection: psycopg.Connection) -> None:
+    with suppress(OSError, psycopg.Error):  # it is cut already
+        line = socket.socket(fileno=connection.fileno())
+        try:
+            line.shutdown(socket.SHUT_RDWR)
+        finally:
+            line.detach()  # it stays the connection's

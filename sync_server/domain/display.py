@@ -7,7 +7,6 @@ turned and inverted as the diagnosis says, so that boxes lie where they belong.
 from __future__ import annotations
 
 import os
-import threading
 import time
 import uuid
 from pathlib import Path
@@ -28,12 +27,10 @@ SIDE: Final = 2048
 QUALITY: Final = 92
 DRAFT_S: Final = 3600.0
 """A draft that nobody has finished for so long is left over."""
-_AT_ONCE: Final = threading.Semaphore(2)
-"""A decoded radiograph takes some 100 MB."""
 
 
 def display_image(hospital: Hospital, sha256: str, correction: Correction | None = None) -> Path:
-    """The file of a held original's display image.
+    """The file of a held original's display image; drawing one takes some 100 MB, and seconds.
 
     Raises:
         RadiographError: the original cannot be read.
@@ -41,12 +38,15 @@ def display_image(hospital: Hospital, sha256: str, correction: Correction | None
     """
     correction = correction or Correction()
     file = _file(hospital.settings.data, sha256, correction)
-    if file.is_file():
-        return file
-    with _AT_ONCE:
-        if not file.is_file():
-            _draw(hospital.images.read(sha256), correction, file)
+    if not file.is_file():
+        _draw(hospital.images.read(sha256), correction, file)
     return file
+
+
+def drawn(hospital: Hospital, sha256: str, correction: Correction) -> Path | None:
+    """The file of a display image that was drawn before."""
+    file = _file(hospital.settings.data, sha256, correction)
+    return file if file.is_file() else None
 
 
 def forget(data: Path, sha256: str) -> None:

@@ -17,7 +17,7 @@ from shared.errors import FirstRayError
 from sync_server.db.engine import Database
 from sync_server.db.tables import HistoryRow
 from sync_server.domain import archive, audit
-from sync_server.domain.archive import Criteria
+from sync_server.domain.archive import Criteria, Sort
 from sync_server.domain.images import ImageStore
 from sync_server.domain.whole_runs import Run, whole
 from sync_server.interop import fhir, package, table
@@ -102,6 +102,8 @@ def _runs(database: Database, what: Criteria | Sequence[UUID]) -> Iterator[Run]:
 
 
 def _matching(database: Database, criteria: Criteria) -> Iterator[Run]:
+    # Whatever the list is sorted by: a run's start stays, so that one that changes meanwhile is neither lost nor twice.
+    criteria = criteria.model_copy(update={"sort": Sort.STARTED})
     mark: str | None = None
     while True:
         with database.reading() as session:

@@ -67,6 +67,7 @@ class Queue(BaseModel):
         oldest: when the one that waits longest was asked for, those of the archive left aside.
         done_lately: finished within the last hour.
         slow: whether one has waited longer than :data:`SLOW`.
+        held_up: codes of what kept those that wait from being read so far, the most frequent first.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,6 +79,7 @@ class Queue(BaseModel):
     oldest: datetime | None
     done_lately: int
     slow: bool
+    held_up: list[str]
 
 
 def devices(session: Session, now: datetime) -> list[Device]:
@@ -131,6 +133,7 @@ def queue(session: Session, now: datetime) -> Queue:
     counted = dict(session.exec(select(row.state, func.count()).group_by(col(row.state))).all())
     fresh = select(func.count(), func.min(row.asked_at)).where(row.state == "waiting", row.priority == FRESH)
     arrived, oldest = session.exec(fresh).one()
+    held_up = select(row.error).where(row.state == "waiting", col(row.error).is_not(None)).group_by(col(row.error))
     lately = select(func.count()).where(row.state == "done", col(row.done_at) >= now - timedelta(hours=1))
     return Queue(
         waiting=counted.get("waiting", 0),
@@ -140,6 +143,7 @@ def queue(session: Session, now: datetime) -> Queue:
         oldest=oldest,
         done_lately=session.exec(lately).one(),
         slow=oldest is not None and now - oldest > SLOW,
+        held_up=[code for code in session.exec(held_up.order_by(func.count().desc(), col(row.error))) if code],
     )
 
 

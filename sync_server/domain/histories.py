@@ -52,7 +52,7 @@ _ACKNOWLEDGED: Final = (
     .where(_ACKNOWLEDGEMENT.c.encounter.in_(_IDS))
     .group_by(_ACKNOWLEDGEMENT.c.encounter)
 )
-_SHOWN: Final = ("id", "device", "content", "deleted", "hidden_at", "purged_at")
+_SHOWN: Final = ("id", "device", "content", "deleted", "hidden_at", "purged_at", "first_at")
 """Columns of a record that its history depends on."""
 
 
@@ -124,13 +124,15 @@ class _Known:
         self.acknowledged = dict(session.execute(_ACKNOWLEDGED, {"ids": encounters}).all())
 
     def patient_of(self, run: Any) -> Any:
-        """After merges."""
-        patient = self.patients.get(run.patient) if run.patient else None
+        """After merges; one that was deleted or purged since says nothing of those who were merged into it."""
+        patient = found = self.patients.get(run.patient) if run.patient else None
         for _ in range(_LONGEST_MERGE):
             if patient is None or patient.merged_into is None:
-                return patient
-            patient = self.patients.get(patient.merged_into, patient)
-        return patient
+                break
+            patient = self.patients.get(patient.merged_into)
+            if patient is not None and _visible(patient):
+                found = patient
+        return found
 
 
 def _patients(session: Session, ids: set[UUID]) -> dict[UUID, Any]:
@@ -210,9 +212,21 @@ def _history(known: _Known, run: Any, now: datetime) -> dict[str, Any] | None:
         "differs": any(one.differs for one in seen),
         "confirmed": bool(films) and all(film.id in known.confirmed for film in films),
         "acknowledged_at": known.acknowledged.get(run.id),
+        "news_at": max(_news(known, films), default=None),
         "search": folded(" ".join(text for text in texts if text))[:_SEARCHED],
         "changed_at": now,
     }
+
+
+def _news(known: _Known, films: Iterable[Any]) -> Iterator[datetime]:
+    """When each film, each reading by the device, and each that differs from it came to the hospital."""
+    for film in films:
+        yield film.first_at
+        for diagnosis in known.diagnoses[film.id]:
+            yield diagnosis.first_at
+            agreement = known.agreements.get(diagnosis.id)
+            if agreement is not None and agreement.significant:
+                yield agreement.at
 
 
 def _seen(known: _Known, film: Any) -> Seen:

@@ -40,7 +40,7 @@ _S3: Final[Mapping[str, Any]] = {
 """A service that hangs is given up after some 20 seconds, not minutes: uploads wait for it in few threads."""
 
 StoredHook = Callable[[Session, str], None]
-"""Called in the transaction that notes an original's bytes for the first time, with their SHA-256."""
+"""Called in the transaction that notes that an original was delivered, with its SHA-256; again if it comes again."""
 
 
 Alone = Callable[[int], AbstractContextManager[None]]
@@ -56,7 +56,7 @@ class ImageStore:
         alone: what :meth:`guarded` takes besides, where other machines use the store.
 
     Attributes:
-        on_original: called when an original's bytes are held for the first time.
+        on_original: called when an original was delivered.
 
     Raises:
         FirstRayError: ``image_store_unusable`` where fsspec has no way to the URL or the folder cannot be made.

@@ -2,6 +2,11 @@
 
 Whatever the order in which events arrive, the record ends the same: a field has the value with the greatest stamp (of
 two with the same stamp, the one whose JSON sorts last), and a deleted record stays deleted.
+
+What the hospital has purged stays empty, but for a patient whom the crew has not deleted: the crew may meet a patient
+again whose earlier runs are purged, and the ER must know who comes. A change with a later stamp than any the patient
+had brings it back, with the fields of that change alone; so nothing that was said before the purge returns by being
+sent again. The device says all of a patient's fields whenever it begins another run of it.
 """
 
 from __future__ import annotations
@@ -62,9 +67,13 @@ class Record:
     changed: bool = False
 
     def put(self, fields: Mapping[str, Any], stamp: str, now: datetime) -> list[Lost]:
-        """Change fields; gives what lost. A record that was deleted, or purged by the hospital, stays as it is."""
-        if self.deleted is not None or self.purged_at is not None:
+        """Change fields; gives what lost. A record that was deleted or purged stays as it is (see above)."""
+        if self.deleted is not None:
             return []
+        if self.purged_at is not None:
+            if self.type is not RecordType.PATIENT or stamp <= max(self.stamps.values(), default=""):
+                return []
+            self.purged_at = None
         content = {**_EMPTY[self.type], **self.content}
         stamps = dict(self.stamps)
         lost = []
@@ -105,6 +114,7 @@ class Record:
             "deleted": self.deleted,
             "deleted_at": self.deleted_at,
             "delete_reason": self.delete_reason,
+            "purged_at": self.purged_at,
             "changed_at": self.changed_at,
         }
         for name in LINKS[self.type]:

@@ -106,7 +106,7 @@ def unmerge(session: Session, merge: UUID, by: UUID, actor: str) -> None:
 
 
 def standing(session: Session) -> list[Merged]:
-    """Merges that can be undone, latest first."""
+    """Merges that can be undone, latest first; of a patient who was purged since nothing is known."""
     rows = session.exec(
         select(MergeRow).where(col(MergeRow.undone_at).is_(None)).order_by(col(MergeRow.at).desc()).limit(500)
     ).all()
@@ -114,9 +114,9 @@ def standing(session: Session) -> list[Merged]:
     found = session.exec(select(PatientRow).where(col(PatientRow.id).in_(ids))).all()
     fields = {row.id: PatientFields.model_validate(row.content) for row in found if row.purged_at is None}
     return [
-        Merged(merge=row, patient=fields[row.patient], into=fields[row.into])
+        Merged(merge=row, patient=fields[row.patient], into=fields.get(row.into, PatientFields()))
         for row in rows
-        if row.patient in fields and row.into in fields
+        if row.patient in fields
     ]
 
 

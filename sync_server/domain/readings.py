@@ -7,14 +7,13 @@ both lock the reading's row first, so that one of them sees the other.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import UUID
 
-from sqlalchemy import func
+from sqlalchemy import update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 from uuid6 import uuid7
@@ -45,6 +44,8 @@ TELL_WITHIN: Final = timedelta(hours=24)
 FRESH, ARCHIVE = 0, 1
 """Priorities: what arrives is read before what is read again."""
 ANSWERED: Final = ("done", "failed")
+LOST: Final = ("image_not_held", "image_damaged")
+"""What keeps an image from being read until its bytes come again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,18 @@ def ask(session: Session, sha256: str, release: str, manners: Iterable[str], pri
 
 
 def original_held(session: Session, sha256: str) -> None:
-    """An original's bytes are held for the first time: have them read. In the transaction that notes them."""
+    """An original's bytes were delivered: have them read, also where they were asked for and lost meanwhile.
+
+    In the transaction that notes them. A try for the lost bytes that is just under way counts no more.
+    """
+    _ask_current(session, sha256)
+    row = ServerReadingRow
+    lost = col(row.sha256) == sha256, col(row.state).in_(("waiting", "poison")), col(row.error).in_(LOST)
+    session.execute(update(row).where(*lost).values(**_anew()))
+
+
+def _ask_current(session: Session, sha256: str) -> None:
+    """Have an original read by the release that the hospital reads with, if there is one."""
     if (release := releases.current(session, releases.SERVER)) is not None:
         ask(session, sha256, release, _manners(session, sha256))
 
@@ -123,7 +135,7 @@ def events_came(session: Session, result: IntakeResult) -> None:
         )
     )
     for sha256 in sorted({found for found in session.exec(held) if found is not None}):
-        original_held(session, sha256)
+        _ask_current(session, sha256)
         readings = select(ServerReadingRow).where(ServerReadingRow.sha256 == sha256).order_by(col(ServerReadingRow.id))
         for reading in session.exec(locked(session, readings)).all():
             if reading.state in ANSWERED:
@@ -137,15 +149,18 @@ def unread(session: Session) -> list[str]:
     return list(session.exec(statement.order_by(col(ImageRow.stored_at))))
 
 
-def read_again(session: Session, release: str, since: datetime) -> int:
-    """Have all originals that came since then read by another release; gives how many readings are new.
-
-    What was deleted, by a crew or by the hospital, is left out.
-    """
+def archived(session: Session, since: datetime) -> list[str]:
+    """Originals that came since then, oldest first; without what was deleted, by a crew or by the hospital."""
     statement = select(ImageRow.sha256).where(
         ImageRow.kind == ImageKind.ORIGINAL, col(ImageRow.stored_at) >= since, ~_deleted(col(ImageRow.sha256))
     )
-    originals = list(session.exec(statement.order_by(col(ImageRow.stored_at))))
+    return list(session.exec(statement.order_by(col(ImageRow.stored_at), col(ImageRow.sha256))))
+
+
+def read_again(session: Session, release: str, images: Collection[str]) -> int:
+    """Have images, as far as they still stand, read by another release; gives how many readings are new."""
+    standing = select(ImageRow.sha256).where(col(ImageRow.sha256).in_(images), ~_deleted(col(ImageRow.sha256)))
+    originals = session.exec(standing.order_by(col(ImageRow.stored_at), col(ImageRow.sha256))).all()
     return sum(ask(session, sha256, release, _manners(session, sha256), ARCHIVE) for sha256 in originals)
 
 
@@ -164,40 +179,17 @@ def _deleted(sha256: Any) -> Any:
 
 def try_again(session: Session, reading: UUID) -> bool:
     """Have a reading that was set aside tried again, as after a repair; False where it is not set aside."""
-    statement = locked(session, select(ServerReadingRow).where(ServerReadingRow.id == reading))
-    row = session.exec(statement).one_or_none()
-    if row is None or row.state != "poison":
-        return False
-    row.state, row.tries, row.due_at, row.error, row.worker = "waiting", 0, datetime.now(UTC), None, None
-    session.add(row)
-    return True
-
-
-@dataclass(frozen=True, slots=True)
-class QueueState:
-    """How the re-inference stands.
-
-    Attributes:
-        states: ``waiting``, ``done``, ``failed``, ``poison`` -> readings.
-        oldest: when the one waiting longest was asked for; None where none waits.
-        poison: the latest that were set aside, 100 at most.
-    """
-
-    states: dict[str, int]
-    oldest: datetime | None
-    poison: tuple[ServerReadingRow, ...]
-
-
-def queue_state(session: Session) -> QueueState:
-    """How the re-inference stands now."""
-    states = session.exec(select(ServerReadingRow.state, func.count()).group_by(ServerReadingRow.state)).all()
-    oldest = select(func.min(ServerReadingRow.asked_at)).where(ServerReadingRow.state == "waiting")
-    poison = select(ServerReadingRow).where(ServerReadingRow.state == "poison")
-    return QueueState(
-        states=dict(Counter(dict(states))),
-        oldest=session.exec(oldest).one(),
-        poison=tuple(session.exec(poison.order_by(col(ServerReadingRow.asked_at).desc()).limit(100))),
+    aside = col(ServerReadingRow.id) == reading, col(ServerReadingRow.state) == "poison"
+    changed = session.execute(
+        update(ServerReadingRow).where(*aside).values(**_anew()).returning(col(ServerReadingRow.id))
     )
+    return changed.first() is not None
+
+
+def _anew() -> dict[str, Any]:
+    """Values of a reading that begins from the start."""
+    now = datetime.now(UTC)
+    return {"state": "waiting", "tries": 0, "due_at": now, "done_at": None, "error": None, "worker": None}
 
 
 def lock_devices(session: Session, sha256: str) -> None:

@@ -12,6 +12,8 @@ import logging
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +30,7 @@ from shared.release_archive import MOST_BYTES, pack_release, unpack_release
 from sync_server.db.engine import locked
 from sync_server.db.tables import DeviceRow, ReleaseRow, RingRow
 from sync_server.domain import audit, inbox
+from sync_server.domain.images import is_full
 
 if TYPE_CHECKING:  # it puts these parts together
     from sync_server.hospital import Hospital
@@ -81,9 +84,9 @@ def upload(hospital: Hospital, file: BinaryIO, by: str) -> ReleaseRow:
     Raises:
         ReleaseError: ``release_too_large``, ``release_exists`` (another release has this id), or of
             :func:`shared.release_archive.unpack_release`.
-        FirstRayError: of the image store.
+        FirstRayError: ``disk_full``, ``disk_failed``, or of the image store.
     """
-    with tempfile.TemporaryDirectory(prefix="release-", dir=hospital.settings.data) as scratch:
+    with _scratch(hospital) as scratch:
         archive = Path(scratch) / "release.zip"
         sha256, size = _spool(file, archive)
         try:
@@ -104,7 +107,7 @@ def adopt(hospital: Hospital, folder: Path, by: str) -> ReleaseRow:
         row = session.get(ReleaseRow, release.id)
     if row is not None:
         return _same(row, release)
-    with tempfile.TemporaryDirectory(prefix="release-", dir=hospital.settings.data) as scratch:
+    with _scratch(hospital) as scratch:
         archive = Path(scratch) / "release.zip"
         pack_release(release, archive)
         with archive.open("rb") as file:
@@ -117,6 +120,7 @@ def ensure_server_release(hospital: Hospital) -> str:
 
     Raises:
         ReleaseError: none was assigned, and there is none to begin with.
+        FirstRayError: as :func:`upload`.
     """
     named = hospital.settings.release
     with hospital.database.reading() as session:
@@ -217,7 +221,7 @@ def fetched(hospital: Hospital, release: str) -> Release:
 
     Raises:
         ReleaseError: ``release_unknown``, or of :func:`shared.release_archive.unpack_release`.
-        FirstRayError: of the image store.
+        FirstRayError: ``disk_full``, ``disk_failed``, or of the image store.
     """
     folder = hospital.settings.data / "releases"
     with hospital.database.reading() as session:
@@ -227,9 +231,9 @@ def fetched(hospital: Hospital, release: str) -> Release:
             return load_release(folder / row.id)
         except ReleaseError as error:
             log.warning("the release %s on this machine is damaged (%s) and fetched again", row.id, error.code)
-            shutil.rmtree(folder / row.id)
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="release-", dir=hospital.settings.data) as scratch:
+            with _disk():
+                shutil.rmtree(folder / row.id)
+    with _scratch(hospital) as scratch:
         archive = Path(scratch) / "release.zip"
         with hospital.images.open(row.sha256) as source:
             sha256, _ = _spool(source, archive)
@@ -240,6 +244,29 @@ def fetched(hospital: Hospital, release: str) -> Release:
                 "Upload it again; look at the disk.",
             )
         return unpack_release(archive, folder)
+
+
+@contextmanager
+def _scratch(hospital: Hospital) -> Iterator[str]:
+    """A folder to unpack a release in, whose disk's errors say what they mean."""
+    with _disk(), tempfile.TemporaryDirectory(prefix="release-", dir=hospital.settings.data) as folder:
+        yield folder
+
+
+@contextmanager
+def _disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if is_full(error):
+            raise FirstRayError(
+                "disk_full", "The server's disk is full.", "Make room on the disk of its data folder; nothing is lost."
+            ) from error
+        raise FirstRayError(
+            "disk_failed",
+            f"The server's disk does not work ({type(error).__name__}).",
+            "Look at the disk of its data folder, and who may write there; then try again.",
+        ) from error
 
 
 def _spool(source: BinaryIO, target: Path) -> tuple[str, int]:

@@ -247,16 +247,15 @@ class Uploads:
         if row is None:
             raise UploadGone
         image = session.get(ImageRow, row.sha256)
-        is_new = image is None or (row.kind == ImageKind.ORIGINAL and image.kind != ImageKind.ORIGINAL)
         if image is None:
             image = ImageRow(sha256=row.sha256, kind=row.kind, size=row.size, stored_at=self._now())
-        elif is_new:
+        elif row.kind == ImageKind.ORIGINAL:
             image.kind = row.kind
         session.add(image)
         self._deliver(session, device, row.sha256)
         session.delete(row)
         session.flush()
-        if is_new and row.kind == ImageKind.ORIGINAL:
+        if row.kind == ImageKind.ORIGINAL:  # not only the first time: the bytes may have been lost meanwhile
             for hook in self._hospital.images.on_original:
                 hook(session, row.sha256)
 

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from sqlalchemy import CursorResult, update
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from sync_server.db.engine import dialect
 from sync_server.db.tables import ServerReadingRow
@@ -50,20 +51,28 @@ class Answer:
     seconds: float
 
 
-def take(session: Session, worker: str, most: int, leave: Collection[str] = ()) -> list[Job]:
-    """Take what is due, most urgent first, all of one release; none of the releases in ``leave``.
+@dataclass(frozen=True, slots=True)
+class Due:
+    """The reading to be made next, and by which release."""
+
+    id: UUID
+    release: str
+
+
+def next_due(session: Session, leave: Collection[str] = ()) -> Due | None:
+    """What is to be read next by another release than those in ``leave``; nothing is taken yet."""
+    due = _due(datetime.now(UTC)).where(col(ServerReadingRow.release).not_in(leave)).limit(1)
+    row = session.exec(due).first()
+    return Due(row.id, row.release) if row is not None else None
+
+
+def take(session: Session, worker: str, most: int, release: str) -> list[Job]:
+    """Take what is due to be read by a release, most urgent first.
 
     What failed before is taken alone: if it brings the worker down, it brings down nothing else.
     """
     now = datetime.now(UTC)
-    due = (
-        select(ServerReadingRow)
-        .where(ServerReadingRow.state == "waiting", col(ServerReadingRow.due_at) <= now)
-        .order_by(col(ServerReadingRow.priority), col(ServerReadingRow.due_at))
-        .limit(most)
-    )
-    if leave:
-        due = due.where(col(ServerReadingRow.release).not_in(leave))
+    due = _due(now).where(ServerReadingRow.release == release).limit(most)
     if dialect(session) == "postgresql":
         due = due.with_for_update(skip_locked=True)
     jobs: list[Job] = []
@@ -71,7 +80,7 @@ def take(session: Session, worker: str, most: int, leave: Collection[str] = ()) 
         if row.tries >= MOST_TRIES:
             _set_aside(row, row.error or "worker_lost")
             continue
-        if jobs and (row.tries or row.release != jobs[0].release):
+        if jobs and row.tries:
             break
         row.tries += 1
         row.worker = worker
@@ -111,9 +120,16 @@ def fail(session: Session, job: Job, code: str) -> bool:
     )
 
 
-def put_back(session: Session, job: Job) -> bool:
-    """The job could not be begun, through no fault of the image: as if it had never been taken."""
-    return _change(session, job, {"tries": job.attempt - 1, "worker": None, "due_at": datetime.now(UTC)})
+def put_back(session: Session, job: Job, code: str) -> bool:
+    """The job could not be done, through no fault of the image: it is due again after a rest, and counts as no try."""
+    due = datetime.now(UTC) + BACKOFF[0]
+    return _change(session, job, {"tries": job.attempt - 1, "error": code, "worker": None, "due_at": due})
+
+
+def hold_up(session: Session, due: Due, code: str) -> None:
+    """Note why a reading cannot be made here now, for who looks after the hospital; it stays due for others."""
+    waiting = col(ServerReadingRow.id) == due.id, col(ServerReadingRow.state) == "waiting"
+    session.execute(update(ServerReadingRow).where(*waiting).values(error=code))
 
 
 def held_by(session: Session, worker: str) -> list[Job]:
@@ -122,6 +138,11 @@ def held_by(session: Session, worker: str) -> list[Job]:
     return [
         Job(row.id, row.sha256, row.release, Manner.parse(row.manner), worker, row.tries) for row in session.exec(mine)
     ]
+
+
+def _due(now: datetime) -> SelectOfScalar[ServerReadingRow]:
+    due = select(ServerReadingRow).where(ServerReadingRow.state == "waiting", col(ServerReadingRow.due_at) <= now)
+    return due.order_by(col(ServerReadingRow.priority), col(ServerReadingRow.due_at))
 
 
 def _set_aside(row: ServerReadingRow, code: str) -> None:

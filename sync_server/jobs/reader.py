@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import hashlib
 import logging
 import multiprocessing
 import os
@@ -23,16 +24,17 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from shared.diagnosis import Diagnoser
 from shared.errors import FirstRayError, RadiographError
 from shared.radiograph import Radiograph, decode_radiograph
 from sync_server import logs
+from sync_server.domain.readings import LOST
 from sync_server.hospital import Hospital, open_hospital
 from sync_server.jobs import queue
 from sync_server.jobs.models import Models, check_up
-from sync_server.jobs.queue import Answer, Job
+from sync_server.jobs.queue import Answer, Due, Job
 from sync_server.settings import Settings
 
 POLL_S: Final = 0.2
@@ -45,8 +47,11 @@ HANGS_S: Final = queue.LEASE.total_seconds() - 30
 """A process that works longer on one batch ends itself: before somebody else may take its jobs."""
 OURS: Final = frozenset({"decode_timeout", "decode_memory", "decode_crashed"})
 """Errors that may be the machine's fault; another try follows."""
+UNFIT: Final = (DataError, IntegrityError)
+"""What the database says of values that it never takes, however well it is."""
 NOBODYS: Final = frozenset({"decoder_unavailable"})
 """Errors that are no image's fault."""
+BROKEN: Final = "models_broken"
 BROKEN_EXIT: Final = 3
 KEPT_BYTES: Final = 256 << 20
 """Of memory that a reading has freed."""
@@ -90,32 +95,58 @@ class Reader:
         self._models = Models(hospital, plan.threads)
         self._decoders = ThreadPoolExecutor(plan.decoders, thread_name_prefix="decoding")
         self._left: dict[str, float] = {}
+        self._holding = False
 
     def step(self) -> float:
         """Do what is due, at most a batch; gives the seconds to rest before the next step.
 
         Raises:
             ModelsBroken: see there; its jobs were put back.
+            DBAPIError: of the database; the next step puts back what this one had taken.
         """
+        database = self._hospital.database
+        if self._holding:
+            self._let_go()
         now = time.monotonic()
         self._left = {release: until for release, until in self._left.items() if until > now}
-        jobs = self._hospital.database.write(
-            partial(queue.take, worker=self._name, most=self._plan.batch, leave=self._left)
-        )
-        if not jobs:
+        with database.reading() as session:
+            due = queue.next_due(session, self._left)
+        if due is None:
             return POLL_S
-        try:
-            diagnoser = self._models.open(jobs[0].release)
-        except FirstRayError as error:
-            log.error("release %s cannot be used here: %s", jobs[0].release, error.code)
-            self._left[jobs[0].release] = now + LEAVE_S
-            self._put_back(jobs)
+        # Before anything is taken: models that fail, or end the process, when they are opened are no image's fault.
+        if (diagnoser := self._open(due, now)) is None:
             return REST_S
-        return self._do(jobs, diagnoser)
+        self._holding = True
+        jobs = database.write(partial(queue.take, worker=self._name, most=self._plan.batch, release=due.release))
+        rest = self._do(jobs, diagnoser) if jobs else POLL_S
+        self._holding = False
+        return rest
 
     def close(self) -> None:
         """End the threads."""
         self._decoders.shutdown(wait=False, cancel_futures=True)
+
+    def _open(self, due: Due, now: float) -> Diagnoser | None:
+        """The models of what is due; None where others may have more luck with them."""
+        try:
+            return self._models.open(due.release)
+        except DBAPIError:
+            raise
+        except FirstRayError as error:
+            log.error("release %s cannot be used here: %s", due.release, error.code)
+            self._hospital.database.write(partial(queue.hold_up, due=due, code=error.code))
+            self._left[due.release] = now + LEAVE_S
+            return None
+        except Exception as error:
+            self._hospital.database.write(partial(queue.hold_up, due=due, code=BROKEN))
+            raise ModelsBroken(type(error).__name__) from error
+
+    def _let_go(self) -> None:
+        """Put back what a step had taken that the database broke off."""
+        with self._hospital.database.reading() as session:
+            jobs = queue.held_by(session, self._name)
+        self._put_back(jobs, "database_failing")
+        self._holding = False
 
     def _do(self, jobs: Sequence[Job], diagnoser: Diagnoser) -> float:
         began = time.perf_counter()
@@ -126,11 +157,11 @@ class Reader:
                 read.append((job, found))
             elif isinstance(found, RadiographError) and found.code not in OURS | NOBODYS:
                 self._finish(job, Answer(None, found.code, time.perf_counter() - began))
-            elif found.code in OURS or found.code == "image_not_held":
+            elif found.code in OURS or found.code in LOST:
                 self._fail(job, found.code)
             else:
                 log.error("an image cannot be fetched or decoded: %s", found.code)
-                self._put_back([job])
+                self._put_back([job], found.code)
                 rest = REST_S
         self._read(read, diagnoser, began)
         return rest
@@ -138,7 +169,12 @@ class Reader:
     def _fetch(self, job: Job) -> Radiograph | FirstRayError:
         """The decoded image, corrected as asked, or what kept it."""
         try:
-            radiograph = decode_radiograph(self._hospital.images.read(job.sha256))
+            data = self._hospital.images.read(job.sha256)
+            if hashlib.sha256(data).hexdigest() != job.sha256:
+                raise FirstRayError(
+                    "image_damaged", "The store holds other bytes than it was given.", "Put them back from a backup."
+                )
+            radiograph = decode_radiograph(data)
         except FirstRayError as error:
             return error
         return radiograph.corrected(job.manner.correction) if job.manner.correction else radiograph
@@ -161,7 +197,7 @@ class Reader:
         try:
             check_up(diagnoser)
         except Exception as error:
-            self._put_back([job for job, _ in read])
+            self._put_back([job for job, _ in read], BROKEN)
             raise ModelsBroken(type(error).__name__) from error
         if len(read) == 1:
             self._fail(read[0][0], "internal_error")
@@ -172,9 +208,9 @@ class Reader:
     def _finish(self, job: Job, answer: Answer) -> None:
         try:
             stored = self._hospital.database.write(partial(queue.finish, job=job, answer=answer))
-        except DBAPIError:
-            raise
-        except Exception as error:  # noqa: BLE001  what follows from a reading must not stop the others
+        except Exception as error:  # what follows from a reading must not stop the others
+            if isinstance(error, DBAPIError) and not isinstance(error, UNFIT):
+                raise
             place = "".join(traceback.format_tb(error.__traceback__))
             log.error("a reading could not be stored: %s\n%s", type(error).__name__, place)
             self._fail(job, "internal_error")
@@ -186,9 +222,9 @@ class Reader:
         log.warning("job %s failed at try %d: %s", job.id, job.attempt, code)
         self._hospital.database.write(partial(queue.fail, job=job, code=code))
 
-    def _put_back(self, jobs: Sequence[Job]) -> None:
+    def _put_back(self, jobs: Sequence[Job], code: str) -> None:
         for job in jobs:
-            self._hospital.database.write(partial(queue.put_back, job=job))
+            self._hospital.database.write(partial(queue.put_back, job=job, code=code))
 
 
 def main(values: dict[str, Any], name: str, plan: Plan) -> None:
@@ -206,7 +242,7 @@ def main(values: dict[str, Any], name: str, plan: Plan) -> None:
     parent = multiprocessing.parent_process()
     try:
         while not stopped.is_set() and (parent is None or parent.is_alive()):
-            stopped.wait(_watched(reader))
+            stopped.wait(watched(reader))
     except ModelsBroken as error:
         log.error("the models cannot be used any more: %s", error)
         sys.exit(BROKEN_EXIT)
@@ -222,8 +258,12 @@ def _keep_memory() -> None:
             mallopt(option, KEPT_BYTES)
 
 
-def _watched(reader: Reader) -> float:
-    """A step that ends the process, if it must, from a thread outside Python: even where the runtime hangs."""
+def watched(reader: Reader) -> float:
+    """A step that ends the process, if it must, from a thread outside Python: even where the runtime hangs.
+
+    Raises:
+        ModelsBroken: see there.
+    """
     faulthandler.dump_traceback_later(HANGS_S, exit=True)
     try:
         return reader.step()

@@ -27,7 +27,7 @@ from sync_server import logs
 from sync_server.domain import readings, releases
 from sync_server.hospital import Hospital, open_hospital
 from sync_server.jobs import queue
-from sync_server.jobs.reader import BROKEN_EXIT, Plan, main
+from sync_server.jobs.reader import BROKEN, BROKEN_EXIT, Plan, main
 from sync_server.settings import Settings
 
 STOP_S: Final = 20.0
@@ -143,6 +143,8 @@ class Worker:
                 log.error("nothing is read: %s %s", error.code, error)
             except DBAPIError as error:
                 log.error("the database does not answer: %s", type(error.orig).__name__)
+            except Exception as error:
+                log.exception("nothing is read; the worker met an error of its own: %s", type(error).__name__)
             self._stopped.wait(PREPARE_AGAIN_S)
 
     def _look_after(self, hospital: Hospital) -> None:
@@ -162,7 +164,7 @@ class Worker:
                 jobs = queue.held_by(session, name)
             for job in jobs:
                 hospital.database.write(
-                    partial(queue.put_back, job=job)
+                    partial(queue.put_back, job=job, code=BROKEN)
                     if code == BROKEN_EXIT
                     else partial(queue.fail, job=job, code="reader_died")
                 )

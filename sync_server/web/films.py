@@ -8,6 +8,8 @@ from typing import Annotated, Any
 from urllib.parse import urlencode
 
 from fastapi import Query
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 
 from shared.boxes import Box
@@ -17,9 +19,10 @@ from shared.diagnosis import Diagnosis
 from shared.findings import BY_KEY, KEYS, Urgency
 from shared.quality import MESSAGES, explain
 from sync_server.domain.agreement import Changes
-from sync_server.domain.display import display_image
+from sync_server.domain.display import display_image, drawn
 from sync_server.domain.run import Film
 from sync_server.hospital import Hospital
+from sync_server.threads import threads_of
 from sync_server.web import words
 from sync_server.web.i18n import Translator
 
@@ -95,15 +98,27 @@ def viewer(base: str, film: Film, tr: Translator) -> Viewer:
     )
 
 
-def image(hospital: Hospital, sha256: str, turns: int, invert: bool) -> Response:
-    """The radiograph from its original, turned and inverted as asked; raises as :func:`display_image` does."""
-    file = display_image(hospital, sha256, Correction(quarter_turns=turns, invert=invert))
+async def image(request: Request, hospital: Hospital, sha256: str, turns: int, invert: bool) -> Response:
+    """The radiograph from its original, turned and inverted as asked.
+
+    Raises:
+        RadiographError, FirstRayError: as :func:`display_image` does; ``images_busy``.
+    """
+    correction = Correction(quarter_turns=turns, invert=invert)
+    file = await run_in_threadpool(drawn, hospital, sha256, correction)
+    if file is None:
+        file = await threads_of(request).drawing.run(display_image, hospital, sha256, correction)
     return FileResponse(file, media_type="image/jpeg")
 
 
-def preview(hospital: Hospital, sha256: str) -> Response:
-    """The small picture with boxes that the ambulance sent ahead; raises FirstRayError ``image_not_held``."""
-    return Response(hospital.images.read(sha256), media_type="image/jpeg")
+async def preview(request: Request, hospital: Hospital, sha256: str) -> Response:
+    """The small picture with boxes that the ambulance sent ahead.
+
+    Raises:
+        FirstRayError: ``image_not_held``, ``image_store_failing``, ``images_busy``.
+    """
+    data = await threads_of(request).previews.run(hospital.images.read, sha256)
+    return Response(data, media_type="image/jpeg")
 
 
 def differences(changes: Changes, tr: Translator) -> list[str]:
@@ -259,7 +274,9 @@ def _data(base: str, film: Film, edge: Diagnosis | None, server: Diagnosis | Non
         "alt": tr("Chest radiograph"),
         "waiting": tr("The image is still on its way."),
         "preview": tr("Preview from the ambulance; the original is on its way."),
-        "failed": tr("The image cannot be shown. Ask the crew to send it again."),
+        "failed": tr(
+            "The image cannot be shown now. Load the page again; if that does not help, ask the crew to send it again."
+        ),
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from fastapi import APIRouter
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -51,21 +52,23 @@ async def live(request: Request, film: UUID, user: ErUser, hospital: TheHospital
 
 
 @router.get("/image")
-def image(film: UUID, user: ErUser, hospital: TheHospital, turns: films.Turns = 0, invert: bool = False) -> Response:
+async def image(
+    request: Request, film: UUID, user: ErUser, hospital: TheHospital, turns: films.Turns = 0, invert: bool = False
+) -> Response:
     """The radiograph from its original, turned and inverted as asked."""
-    sha256 = _seen(hospital, user, _without_run(hospital, film)).film.fields.sha256
+    sha256 = (await run_in_threadpool(_looked_at, hospital, user, film)).film.fields.sha256
     if sha256 is None:
         raise loose.GONE
-    return films.image(hospital, sha256, turns, invert)
+    return await films.image(request, hospital, sha256, turns, invert)
 
 
 @router.get("/preview")
-def preview(film: UUID, user: ErUser, hospital: TheHospital) -> Response:
+async def preview(request: Request, film: UUID, user: ErUser, hospital: TheHospital) -> Response:
     """The small picture with boxes that the ambulance sent ahead."""
-    sha256 = _seen(hospital, user, _without_run(hospital, film)).film.fields.preview_sha256
+    sha256 = (await run_in_threadpool(_looked_at, hospital, user, film)).film.fields.preview_sha256
     if sha256 is None:
         raise loose.GONE
-    return films.preview(hospital, sha256)
+    return await films.preview(request, hospital, sha256)
 
 
 def _found(hospital: Hospital, film: UUID) -> OneLoose:
@@ -84,6 +87,10 @@ def _seen(hospital: Hospital, user: Person, found: OneLoose) -> OneLoose:
     film = str(found.film.id)
     hospital.database.write(lambda session: audit.record(session, user.actor, "film.viewed", film))
     return found
+
+
+def _looked_at(hospital: Hospital, user: Person, film: UUID) -> OneLoose:
+    return _seen(hospital, user, _without_run(hospital, film))
 
 
 def _show(request: Request, template: str, hospital: Hospital, user: Person, found: OneLoose) -> Response:

@@ -26,6 +26,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from shared.errors import FirstRayError
 from shared.overlay import Language
 from sync_server.domain.accounts import Person
+from sync_server.threads import RETRY_S
 from sync_server.web import words
 from sync_server.web.i18n import LANGUAGES, translator
 
@@ -64,7 +65,10 @@ STATUS: Final = {
     "finding_unknown": 422,
     "image_not_held": 404,
     "image_store_failing": 503,
+    "images_busy": 503,
     "image_store_full": 507,
+    "disk_full": 507,
+    "disk_failed": 503,
 }
 """Status of an error's page, by its code; 404 where the code ends in ``_unknown``, 422 else."""
 
@@ -153,8 +157,12 @@ def problem(request: Request, error: FirstRayError, status: int | None = None) -
     status = status or STATUS.get(error.code, 404 if error.code.endswith("_unknown") else 422)
     message, action = translator(language_of(request)).error(error)
     if "x-fragment" in request.headers:
-        return render(request, "_said.html", status, text=message, action=action, kind="urgent")
-    return render(request, "problem.html", status, message=message, action=action, code=error.code)
+        response = render(request, "_said.html", status, text=message, action=action, kind="urgent")
+    else:
+        response = render(request, "problem.html", status, message=message, action=action, code=error.code)
+    if status == 503:
+        response.headers["Retry-After"] = str(RETRY_S)
+    return response
 
 
 def local(url: str) -> str:

@@ -47,7 +47,8 @@ async def live(request: Request, encounter: UUID, user: ErUser, hospital: TheHos
 
 
 @router.get("/films/{film}/image")
-def image(
+async def image(
+    request: Request,
     encounter: UUID,
     film: UUID,
     user: ErUser,
@@ -56,19 +57,19 @@ def image(
     invert: bool = False,
 ) -> Response:
     """The radiograph from its original, turned and inverted as asked."""
-    sha256 = _film(hospital, user, encounter, film).sha256
+    sha256 = (await run_in_threadpool(_film, hospital, user, encounter, film)).sha256
     if sha256 is None:
         raise acts.FILM_GONE
-    return films.image(hospital, sha256, turns, invert)
+    return await films.image(request, hospital, sha256, turns, invert)
 
 
 @router.get("/films/{film}/preview")
-def preview(encounter: UUID, film: UUID, user: ErUser, hospital: TheHospital) -> Response:
+async def preview(request: Request, encounter: UUID, film: UUID, user: ErUser, hospital: TheHospital) -> Response:
     """The small picture with boxes that the ambulance sent ahead."""
-    sha256 = _film(hospital, user, encounter, film).preview_sha256
+    sha256 = (await run_in_threadpool(_film, hospital, user, encounter, film)).preview_sha256
     if sha256 is None:
         raise acts.FILM_GONE
-    return films.preview(hospital, sha256)
+    return await films.preview(request, hospital, sha256)
 
 
 @router.post("/acknowledge")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 from sqlmodel import select
 
 from shared.identity import new_id
@@ -14,7 +14,7 @@ from sync_server.domain import inbox
 from tests.hospital import new_hospital
 from tests.web.conftest import LogIn
 from tests.web.scene import Scene, diagnosis, night, served
-from tests.web.waiting import wait_for
+from tests.web.waiting import wait_for, wait_until_it_hears
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def address(scene: Scene) -> Iterator[str]:
 def page(scene: Scene, log_in: LogIn) -> Page:
     opened = log_in(f"/runs/{scene.runs['pneumothorax']}", width=1600)
     expect(opened.locator(".pane img").first).to_have_js_property("complete", True)
-    wait_for(opened, "document.querySelector('.pane img').naturalWidth > 0")
+    wait_for(opened, "document.querySelectorAll('.box').length > 0")  # the film is there, and is drawn
     return opened
 
 
@@ -87,10 +87,9 @@ def test_zoom_keeps_the_place_under_the_pointer_and_fit_brings_all_back(page: Pa
     x, y = before["x"] + before["width"] * 0.3, before["y"] + before["height"] * 0.6
     page.mouse.move(x, y)
     page.mouse.wheel(0, -600)
-    page.wait_for_timeout(100)
+    wait_for(page, f"document.querySelector('.pane img').getBoundingClientRect().width > {2 * before['width']}")
     after = image.bounding_box()
     assert after is not None
-    assert after["width"] > 2 * before["width"]
     assert (x - after["x"]) / after["width"] == pytest.approx(0.3, abs=0.01)
     assert (y - after["y"]) / after["height"] == pytest.approx(0.6, abs=0.01)
     page.mouse.down()
@@ -157,16 +156,46 @@ def test_what_the_er_does_is_kept_and_told_to_the_crew(scene: Scene, page: Page)
     assert kinds == ["server_diagnosis", "acknowledgement", "message", "confirmed_reading"]
 
 
+def test_a_run_is_acknowledged_again_after_another_reading(scene: Scene, page: Page) -> None:
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.locator(".run-acks")).to_contain_text("Acknowledged by 이서연")
+    wait_until_it_hears(page)
+    scene.device.film(scene.runs["pneumothorax"], "a" * 64)
+    scene.send()
+    expect(page.locator(".run-acks")).to_contain_text("before the latest image or reading")
+    page.get_by_role("button", name="Acknowledge").click()
+    expect(page.get_by_role("button", name="Acknowledge")).to_have_count(0)
+    expect(page.locator(".run-acks .good")).to_have_count(1)
+
+
 def test_news_come_in_while_somebody_types(scene: Scene, page: Page) -> None:
     page.get_by_label("Text", exact=True).fill("half a sent")
     page.locator("input[name=finding-Edema][value=absent]").check()
+    wait_until_it_hears(page)
     scene.device.put(RecordType.ENCOUNTER, {"notes": "Now intubated."}, scene.runs["pneumothorax"])
     scene.device.vital_signs(scene.runs["pneumothorax"], spo2=71)
     scene.send()
-    expect(page.locator("#facts")).to_contain_text("Now intubated.", timeout=3000)
+    expect(page.locator("#facts")).to_contain_text("Now intubated.")
     expect(page.locator(".signs tbody tr").first).to_contain_text("71")
     expect(page.get_by_label("Text", exact=True)).to_have_value("half a sent")
     expect(page.locator("input[name=finding-Edema][value=absent]")).to_be_checked()
+
+
+def test_what_changes_before_the_page_hears_of_changes_is_shown(scene: Scene, log_in: LogIn) -> None:
+    page, held = log_in("/"), list[Route]()
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/live", hold)
+    page.goto(f"/runs/{scene.runs['routine']}")
+    while not held:
+        page.wait_for_timeout(50)
+    scene.device.put(RecordType.ENCOUNTER, {"notes": "Now intubated."}, scene.runs["routine"])
+    scene.send()
+    expect(page.locator("#facts")).not_to_contain_text("Now intubated.")
+    held[0].continue_()
+    expect(page.locator("#facts")).to_contain_text("Now intubated.")
 
 
 def test_an_empty_reading_is_refused_in_words(page: Page) -> None:

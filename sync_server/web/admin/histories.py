@@ -17,6 +17,7 @@ from sync_server.db.tables import DeviceRow, EncounterRow
 from sync_server.domain import archive, audit, hiding
 from sync_server.domain.archive import Shown, Sort
 from sync_server.domain.exports import MEDIA_TYPES, MOST_CHOSEN, Format, export
+from sync_server.threads import threads_of
 from sync_server.web.admin.asked import Wanted
 from sync_server.web.auth import AdminUser, TheHospital
 from sync_server.web.i18n import Translator, translator
@@ -64,6 +65,7 @@ def listed(
 
 @router.post("/export")
 def export_runs(
+    request: Request,
     user: AdminUser,
     hospital: TheHospital,
     form: Annotated[Format, Form(alias="format")],
@@ -77,7 +79,9 @@ def export_runs(
     name = f"firstray-{datetime.now(UTC).astimezone():%Y%m%d-%H%M%S}.{ending}"
     parts = export(hospital.database, hospital.images, what, form, user.actor)
     return StreamingResponse(
-        parts, media_type=media_type, headers={"Content-Disposition": f'attachment; filename="{name}"'}
+        threads_of(request).admins.each(parts),
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="{name}"'},
     )
 
 

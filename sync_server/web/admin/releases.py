@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Form
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import Response
 
 from sync_server.domain import releases
+from sync_server.threads import threads_of
 from sync_server.web.auth import AdminUser, TheHospital
 from sync_server.web.i18n import translator
 from sync_server.web.pages import BAD_REQUEST, PageRoute, redirect, render
@@ -38,7 +38,7 @@ async def upload(request: Request, user: AdminUser, hospital: TheHospital) -> Re
     async with request.form(max_files=1, max_fields=10) as form:
         if not isinstance(file := form.get("file"), UploadFile):
             raise BAD_REQUEST
-        row = await run_in_threadpool(releases.upload, hospital, file.file, user.actor)
+        row = await threads_of(request).admins.run(releases.upload, hospital, file.file, user.actor)
     said = translator(user.language)("Release {release}: signature and files are right.", release=row.id)
     return redirect(request, HOME, said)
 

@@ -4,7 +4,7 @@
   const page = document.querySelector(".run-page");
   const facts = document.getElementById("facts");
   let known = filmIds();
-  let first = true;
+  let drawn = "";
   let pending = false;
   let loading = false;
 
@@ -21,7 +21,9 @@
       if (answer.status === 404) return location.reload(); // the run was deleted: the page says so
       if (!answer.ok) return;
       const text = await answer.text();
+      if (text === drawn) return;
       await firstrayReleased();
+      drawn = text;
       const open = [...facts.querySelectorAll("details[open][data-keep]")].map((one) => one.dataset.keep);
       const focused = document.activeElement && facts.contains(document.activeElement) ? path(document.activeElement) : null;
       facts.innerHTML = text;
@@ -90,9 +92,6 @@
   });
 
   firstrayLive(page.dataset.live, {
-    changed: () => {
-      if (first) first = false; // said once when the stream opens: the page is fresh
-      else refresh();
-    },
+    changed: refresh, // said once when the stream opens as well: something may have changed since the page was drawn
   });
 })();

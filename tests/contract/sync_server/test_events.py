@@ -167,7 +167,7 @@ def test_a_head_that_does_not_come_is_given_up(
     monkeypatch.setattr(serve, "HEADERS_S", 0.4)
     with listening(hospital, app_without_tokens(hospital)) as address:
         parts = urlsplit(address)
-        with socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=10) as raw:
+        with socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=60) as raw:
             raw.sendall(beginning)
             assert raw.recv(100) == b""
 
@@ -218,7 +218,7 @@ def test_an_unexpected_error_is_a_problem_and_leaves_no_half(
 
 def _raw(address: str, device: TestDevice, *headers: str) -> socket.socket:
     parts = urlsplit(address)
-    raw = socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=20)
+    raw = socket.create_connection((str(parts.hostname), int(parts.port or 0)), timeout=60)
     lines = ["POST /v1/events HTTP/1.1", "Host: x", f"X-Test-Device: {device.id}", "Content-Type: application/json"]
     raw.sendall("\r\n".join([*lines, *headers, "", ""]).encode())
     return raw

@@ -13,6 +13,7 @@ from fastapi.routing import iter_route_contexts
 from fastapi.testclient import TestClient
 
 from shared.errors import FirstRayError
+from sync_server.api import health
 from sync_server.app import make_app
 from sync_server.hospital import Hospital
 from sync_server.logs import JsonLines
@@ -52,6 +53,30 @@ def test_readyz_says_what_does_not_work(http: TestClient, hospital: Hospital, mo
     monkeypatch.setattr(hospital.images, "check", fail)
     response = http.get("/readyz")
     assert (response.status_code, response.json()) == (503, {"ready": False, "database": True, "images": False})
+
+
+def test_the_store_is_not_written_to_for_everybody_who_asks(
+    http: TestClient, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks: list[None] = []
+    monkeypatch.setattr(hospital.images, "check", lambda: checks.append(None))
+    monkeypatch.setattr(health, "FRESH_S", 1000.0)
+    assert {http.get("/readyz").status_code for _ in range(20)} == {200}
+    assert len(checks) == 1
+
+
+def test_what_was_found_of_the_store_is_not_told_for_ever(
+    http: TestClient, hospital: Hospital, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise FirstRayError("image_store_failing", "The disk is gone.")
+
+    monkeypatch.setattr(health, "FRESH_S", 0.0)
+    assert http.get("/readyz").status_code == 200
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(hospital.images, "check", fail)
+        assert http.get("/readyz").status_code == 503
+    assert http.get("/readyz").status_code == 200
 
 
 def test_readyz_without_a_database(http: TestClient, hospital: Hospital) -> None:

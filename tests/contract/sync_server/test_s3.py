@@ -28,7 +28,7 @@ from sync_server.domain.purge import purge
 from sync_server.jobs.reader import Plan, Reader
 from tests.contract.sync_server.ambulance import TUS, Ambulance, digest
 from tests.contract.sync_server.running import RunningHospital
-from tests.fake_hospital import Shaper
+from tests.fake_hospital import Shaper, until
 
 s3fs: Any = pytest.importorskip("s3fs", reason="the extra s3 is not installed")
 pytest.importorskip("moto.server", reason="the extra s3-server is not installed")
@@ -216,7 +216,7 @@ def test_nothing_is_lost_while_the_service_is_away(
     place = ambulance.create(before, film).headers["Location"]
     assert ambulance.patch(place, 0, before).status_code == 204
     doctor = log_in(running)
-    gone = ambulance.film(os.urandom(10))
+    later = ambulance.film(during)
     deleted = b"deleted meanwhile"
     deleted_film = ambulance.film(deleted)
     assert ambulance.patch(ambulance.create(deleted, deleted_film).headers["Location"], 0, deleted).status_code == 204
@@ -227,7 +227,7 @@ def test_nothing_is_lost_while_the_service_is_away(
     ambulance.device.vital_signs(encounter, spo2=91)
     sent = ambulance.ask("POST", "/v1/events", content=ambulance.device.unsent())
     assert sent.status_code == 200, "events need no images"
-    place = ambulance.create(during, gone).headers["Location"]
+    place = ambulance.create(during, later).headers["Location"]
     refused = [
         ambulance.patch(place, 0, during),
         ambulance.patch(place, len(during), b""),
@@ -245,7 +245,7 @@ def test_nothing_is_lost_while_the_service_is_away(
     assert caught.value.code == "image_store_failing"
 
     link.restore()
-    assert client.get("/readyz").status_code == 200
+    until(lambda: client.get("/readyz").status_code == 200)
     assert ambulance.offset(place) == len(during), "it is finished by whoever asks"
     for body in (before, during):
         assert ambulance.receipt(body).status_code == 200

@@ -1,5 +1,6 @@
 """``firstray admin reanalyse`` as it is typed: what it asks the workers for, what it leaves alone, what it refuses."""
 
+import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from firstray import cli
 from shared.hospital import ImageKind
 from shared.identity import new_id
 from shared.records import RecordType
+from sync_server import admin_release
 from sync_server.db.tables import AuditRow, ImageRow, ReleaseRow, ServerReadingRow
 from sync_server.domain import hiding, purge
 from sync_server.domain.readings import ARCHIVE
@@ -88,10 +90,7 @@ def test_what_came_since_then_is_asked_for_once_and_after_everything_fresh(hospi
     assert asked(hospital) == wanted
     with hospital.database.reading() as session:
         rows = session.exec(select(AuditRow).where(AuditRow.action == "archive.reanalysed")).all()
-    assert [(row.actor, row.subject, row.details["readings"]) for row in rows] == [
-        ("command line", RELEASE, 2),
-        ("command line", RELEASE, 0),
-    ]
+    assert [(row.actor, row.subject, row.details["images"]) for row in rows] == [("command line", RELEASE, 2)] * 2
 
 
 def test_an_image_is_read_in_each_manner_its_crews_had_it_read(
@@ -134,6 +133,33 @@ def test_what_was_deleted_is_not_read_again(hospital: Hospital, device: TestDevi
 def test_a_moment_is_one_in_utc(hospital: Hospital, typed: Typed, since: str, expected: int) -> None:
     hold(hospital, days_ago=1 + 1e-6)  # a tenth of a second before noon of the 26th
     assert typed("--release", RELEASE, "--since", since)[1].startswith(f"{expected} readings")
+
+
+def test_others_write_between_its_steps_and_what_was_broken_off_is_made_up_for(
+    hospital: Hospital, typed: Typed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [hold(hospital) for _ in range(5)]
+    monkeypatch.setattr(admin_release, "AT_ONCE", 2)
+    database = sqlite3.connect(hospital.settings.database_url.database or "", timeout=0, isolation_level=None)
+    seen: list[int] = []
+
+    def pause(_: float) -> None:
+        database.execute("BEGIN IMMEDIATE")  # another process: raises where the database is locked
+        seen.extend(database.execute("SELECT count(*) FROM server_reading").fetchone())
+        database.execute("ROLLBACK")
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(admin_release, "sleep", pause)
+    options = ("--release", RELEASE, "--since", "2026-11-20")
+    typed(*options)
+    assert seen == [2, 4]
+    assert typed(*options)[1].startswith("1 readings")
+    database.close()
+    assert sorted(sha256 for sha256, *_ in asked(hospital)) == sorted(held)
+    with hospital.database.reading() as session:
+        rows = session.exec(select(AuditRow).where(AuditRow.action == "archive.reanalysed")).all()
+    assert [row.details["images"] for row in rows] == [5, 5]  # what was begun is in the log too
 
 
 def test_an_unknown_release_is_refused(hospital: Hospital, typed: Typed) -> None:

@@ -21,6 +21,7 @@ from sync_server.domain import accounts
 from tests.hospital import enrolled_device, new_hospital
 from tests.web.conftest import violations
 from tests.web.scene import PASSWORD, SCRIPT, Scene, night, served
+from tests.web.waiting import wait_for
 
 SHOTS = os.environ.get("FIRSTRAY_SHOTS")
 """Folder for a picture of each page, to look at."""
@@ -248,7 +249,7 @@ def test_a_device_is_taken_on_moved_and_shut_out(page: Page, address: str, scene
     shot(page, "admin-code")
     assert violations(page) == []
     picture = page.get_by_role("img", name=re.compile("QR code"))
-    assert picture.evaluate("image => image.naturalWidth > 50")
+    wait_for(page, "document.querySelector('img[alt*=\"QR code\"]').naturalWidth > 50")
     source = picture.get_attribute("src") or ""
     assert b"<svg" in base64.b64decode(source.partition(",")[2])
     page.goto(f"{address}/admin/devices/{scene.device.id}")
@@ -289,6 +290,7 @@ def test_an_account_is_made_used_and_shut_out(page: Page, browser: Browser, addr
     finally:
         other.close()
     page.get_by_role("button", name="Change to: Admin nurse").click()
+    expect(page.get_by_role("button", name="Change to: Admin nurse")).to_have_count(0)
     with scene.hospital.database.reading() as session:
         row = session.exec(select(AccountRow).where(AccountRow.login == "nurse")).one()
         assert row.role == "admin"
@@ -299,6 +301,7 @@ def test_an_image_set_aside_is_tried_again(page: Page, address: str, scene: Scen
     furnish(scene)
     page.goto(f"{address}/admin")
     expect(page.get_by_text(re.compile("Is a worker running"))).to_be_visible()
+    expect(page.get_by_text("Tried in vain so far, and tried again by itself: worker_died")).to_be_visible()
     page.get_by_role("button", name="Try again").click()
     expect(page.get_by_role("status").first).to_contain_text("waits to be read again")
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)

@@ -221,6 +221,7 @@ def upgrade() -> None:  # noqa: PLR0915  (one step after the other)
         sa.Column("differs", sa.Boolean(), nullable=False),
         sa.Column("confirmed", sa.Boolean(), nullable=False),
         sa.Column("acknowledged_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("news_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("search", sa.String(), nullable=False),
         sa.Column("changed_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("encounter"),

@@ -4,7 +4,8 @@ import os
 import sqlite3
 import stat
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -12,16 +13,18 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import insert, text
+from sqlalchemy import Connection, insert, text
 from sqlalchemy.exc import OperationalError
 from sqlmodel import Session, select
 
 from shared.errors import FirstRayError
+from sync_server.db import engine as engine_module
 from sync_server.db import migrations
 from sync_server.db.engine import migrate, open_engine
 from sync_server.db.tables import METADATA, SettingRow
 from sync_server.hospital import Hospital, open_hospital
-from tests.hospital import DATABASES, new_hospital, settings_for
+from tests.hospital import DATABASES, Cluster, new_hospital, settings_for
+from tests.hospital.lines import Line
 
 
 @pytest.fixture(params=DATABASES)
@@ -163,7 +166,7 @@ def test_a_deadlock_is_run_again(hospital: Hospital) -> None:
                 session.flush()
                 if not met:
                     met = True
-                    both.wait(20)
+                    both.wait(50)
 
         hospital.database.write(act)
 
@@ -196,6 +199,54 @@ def test_sqlite_waits_for_another_process_that_writes(tmp_path: Path) -> None:
         session.add(SettingRow(key="late", value=1))
     hospital.close()
     other.close()
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_database_that_is_gone_without_a_word_holds_nobody_up(
+    postgres: Cluster, monkeypatch: pytest.MonkeyPatch, under_way: bool
+) -> None:
+    """Before it has the statement, or while it works on one; whoever asks afterwards has a new connection."""
+    quick = {"keepalives_idle": "1", "keepalives_interval": "1", "tcp_user_timeout": "2000"}
+    monkeypatch.setattr(engine_module, "_GIVEN_UP", engine_module._GIVEN_UP | quick)
+    mine = "FROM pg_stat_activity WHERE datname = current_database()"
+    running = f"SELECT count(*) {mine} AND query LIKE 'SELECT pg_sleep%'"
+
+    def ask(connection: Connection) -> str:
+        try:
+            connection.execute(text("SELECT pg_sleep(300)" if under_way else "SELECT 1"))
+        except OperationalError as problem:
+            return type(problem).__name__
+        return "answered"
+
+    def until(what: Callable[[], bool]) -> None:
+        end = time.monotonic() + 30
+        while not what() and time.monotonic() < end:
+            time.sleep(0.05)
+
+    with postgres.lent() as url, ThreadPoolExecutor(1) as pool, Line(url) as line:
+        engine, direct = open_engine(line.url), open_engine(url)
+        connection = engine.connect()
+        connection.execute(text("SELECT 1"))
+        if under_way:
+            asked = pool.submit(ask, connection)
+            with direct.connect() as watch:
+                until(lambda: watch.execute(text(running)).scalar_one() > 0)
+            line.vanish()
+        else:
+            line.vanish()
+            asked = pool.submit(ask, connection)
+        assert asked.result(60) == "OperationalError"
+        connection.close()
+        with engine.connect() as anew:
+            assert anew.execute(text("SELECT 1")).scalar_one() == 1
+        engine.dispose()
+        direct.dispose()
+
+
+def test_what_the_url_says_of_the_connection_holds() -> None:
+    engine = open_engine("postgresql+psycopg://hospital@db.example/firstray?tcp_user_timeout=5000&sslmode=require")
+    _, given = engine.dialect.create_connect_args(engine.url)
+    assert (given["tcp_user_timeout"], given["sslmode"], given["connect_timeout"]) == ("5000", "require", "10")
 
 
 def test_exceptions_of_the_database_hold_no_values(hospital: Hospital) -> None:

@@ -65,6 +65,23 @@ def test_an_acknowledgement_reaches_crew_board_and_log_once(
     assert [(row.actor, row.subject) for row in log] == [("user:doctor", str(encounter))]
 
 
+def test_what_came_after_an_acknowledgement_is_acknowledged_anew(
+    hospital: Hospital, doctor: Person, device: TestDevice
+) -> None:
+    encounter, film = run_with_film(device)
+    first = acts.acknowledge(hospital, doctor, encounter)
+    device.put(RecordType.ENCOUNTER, {"notes": "on the way"}, encounter)
+    device.send()
+    assert history(hospital, encounter).seen(first.at), "no image and no reading"
+    device.diagnosis(film)
+    device.send()
+    assert not history(hospital, encounter).seen(first.at)
+    again = acts.acknowledge(hospital, doctor, encounter)
+    assert again.id != first.id
+    assert history(hospital, encounter).seen(again.at)
+    assert [item.at for item in told(hospital, device)] == [first.at, again.at]
+
+
 def test_a_reading_is_kept_beside_the_earlier_one(hospital: Hospital, doctor: Person, device: TestDevice) -> None:
     encounter, film = run_with_film(device)
     said = {"Pneumothorax": Presence.PRESENT, "Effusion": Presence.UNSURE}
@@ -148,7 +165,7 @@ def test_boards_and_the_runs_pages_hear_of_it(hospital: Hospital, doctor: Person
             await asyncio.to_thread(acts.acknowledge, hospital, doctor, encounter)
             topics: frozenset[str] = frozenset()
             while len(topics) < 2:
-                news = await subscription.wait(5)
+                news = await subscription.wait(60)
                 assert news
                 topics |= news
             return topics

@@ -1,10 +1,14 @@
 """Backups and restores: nothing held is lost, nothing is said twice, and devices mend what is missing."""
 
 import json
-import shutil
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -17,7 +21,7 @@ from shared.errors import FirstRayError
 from shared.hospital import ErMessage, OutcomeStatus
 from shared.identity import new_id
 from sync_server.db.tables import AuditRow, EncounterRow, HistoryRow, ImageDeliveryRow, ImageRow, WebSessionRow
-from sync_server.domain import audit, inbox
+from sync_server.domain import audit, backup, inbox
 from sync_server.domain.backup import back_up, backups, listed_images
 from sync_server.domain.restoring import restore
 from sync_server.hospital import Hospital, open_hospital
@@ -213,28 +217,133 @@ def test_a_restore_overwrites_nothing_and_believes_nothing_damaged(hospital: Hos
     assert not (tmp_path / "new" / "hospital" / "hospital.db").exists()
 
 
-def test_a_backup_that_was_cut_off_does_not_count(
-    hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("rest", [b"", b"sha256,size\n", b"sha256,size\nab", b"\xff\xfe"])
+def test_a_list_of_images_that_is_damaged_takes_no_images_away(hospital: Hospital, tmp_path: Path, rest: bytes) -> None:
+    target = tmp_path / "backups"
+    name = hold(hospital, enrolled_device(hospital), b"film")
+    back_up(hospital.settings, target, now=NOW)
+    listed = target / "20261127T120000Z" / "images.csv"
+    whole = listed.read_bytes()
+    listed.write_bytes(rest)
+    with pytest.raises(FirstRayError) as caught:
+        restore(settings_for(tmp_path / "new"), target)
+    assert caught.value.code == "backup_damaged"
+    with hospital.database.writing() as session:
+        session.delete(session.get_one(ImageRow, name))
+    with pytest.raises(FirstRayError, match="20261127T120000Z is damaged"):
+        back_up(hospital.settings, target, now=NOW + timedelta(days=1))
+    listed.write_bytes(whole)
+    done = restore(settings_for(tmp_path / "new"), target, "20261127T120000Z")
+    assert (done.images, done.lost) == (1, 0)
+    assert [folder.name for folder in backups(target)] == ["20261128T120000Z", "20261127T120000Z"]
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_a_backup_that_found_no_room_does_not_count_and_takes_none(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     target = tmp_path / "backups"
+    url = request.getfixturevalue("cluster").new_database() if kind == "postgresql" else None
+    hospital = new_hospital(tmp_path, url, listen=False)
     back_up(hospital.settings, target, now=NOW)
+    before = {file: file.stat().st_size for file in target.rglob("*") if file.is_file()}
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    device = enrolled_device(hospital)
-    hold(hospital, device, b"film")
-    monkeypatch.setattr(shutil, "copyfileobj", full)
-    with pytest.raises(FirstRayError) as caught:
-        back_up(hospital.settings, target, now=NOW + timedelta(days=1))
+    hold(hospital, enrolled_device(hospital), b"film")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)  # of the first image, after the database
+        with pytest.raises(FirstRayError) as caught:
+            back_up(hospital.settings, target, now=NOW + timedelta(days=1))
     assert caught.value.code == "backup_failed"
     assert "No space left" in caught.value.message
     assert [folder.name for folder in backups(target)] == ["20261127T120000Z"]
+    assert {file: file.stat().st_size for file in target.rglob("*") if file.is_file()} == before
+    assert back_up(hospital.settings, target, now=NOW + timedelta(days=1)).images == 1
+    hospital.close()
+
+
+def test_a_backup_is_not_begun_or_restored_while_another_runs(
+    hospital: Hospital, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "backups"
+    back_up(hospital.settings, target, now=NOW)
+    name = hold(hospital, enrolled_device(hospital), b"film")
+    copied, go_on = threading.Event(), threading.Event()
+    size = backup.file_sha256
+
+    def waiting(file: Path) -> str:
+        copied.set()
+        assert go_on.wait(60)
+        return size(file)
+
+    monkeypatch.setattr(backup, "file_sha256", waiting)
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(back_up, hospital.settings, target, now=NOW + timedelta(days=1))
+        try:
+            assert copied.wait(60)
+            with pytest.raises(FirstRayError) as second:
+                back_up(hospital.settings, target, now=NOW + timedelta(days=2))
+            with pytest.raises(FirstRayError) as restored:
+                restore(settings_for(tmp_path / "new"), target)
+        finally:
+            go_on.set()
+        assert first.result().images == 1
+    assert (second.value.code, restored.value.code) == ("backup_running", "backup_running")
+    assert (target / "images" / name[:2] / name).read_bytes() == b"film"
+    assert [folder.name for folder in backups(target)] == ["20261128T120000Z", "20261127T120000Z"]
+    done = restore(settings_for(tmp_path / "new"), target)
+    assert (done.images, done.lost) == (1, 0)
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_what_a_killed_backup_left_goes_with_the_next_one(
+    request: pytest.FixtureRequest, tmp_path: Path, kind: str
+) -> None:
+    target = tmp_path / "backups"
+    url = request.getfixturevalue("cluster").new_database() if kind == "postgresql" else None
+    hospital = new_hospital(tmp_path, url, listen=False)
+    back_up(hospital.settings, target, now=NOW)
+    hold(hospital, enrolled_device(hospital), b"film")
+    killed = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from sync_server.domain import backup; from sync_server.settings import load_settings\n"
+        "os.fsync = lambda _: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "backup.back_up(load_settings(data=Path(sys.argv[1]), database=sys.argv[2]), Path(sys.argv[3]))\n"
+    )
+    given = (hospital.settings.data, hospital.settings.database, target)
+    done = subprocess.run([sys.executable, "-c", killed, *given], timeout=120, check=False)
+    assert done.returncode == -signal.SIGKILL
+    [left] = {folder.name for folder in target.glob("2*Z")} - {"20261127T120000Z"}
+    assert [file for file in (target / left).glob("hospital.*") if file.stat().st_size]
+    (target / "2026 of another kind").mkdir()
+
+    made = back_up(hospital.settings, target, now=NOW + timedelta(days=1))
+    assert made.images == 1
+    names = {"20261127T120000Z", "20261128T120000Z", "2026 of another kind", "images", "lock"}
+    assert {file.name for file in target.iterdir()} == names
+    assert not list(target.rglob("*.part"))
+    hospital.close()
+
+
+def test_the_backup_just_made_is_kept_where_the_clock_was_set_back(hospital: Hospital, tmp_path: Path) -> None:
+    target = tmp_path / "backups"
+    for day in (0, 1):
+        back_up(hospital.settings, target, keep=2, now=NOW + timedelta(days=day))
+    back_up(hospital.settings, target, keep=2, now=NOW - timedelta(days=300))
+    assert [folder.name for folder in backups(target)] == ["20261128T120000Z", "20260131T120000Z"]
+
+
+def test_an_image_that_is_damaged_in_the_store_is_not_called_backed_up(hospital: Hospital, tmp_path: Path) -> None:
+    name = hold(hospital, enrolled_device(hospital), b"film")
+    (Path(hospital.settings.images) / name[:2] / name).write_bytes(b"FILM")
+    made = back_up(hospital.settings, tmp_path / "backups", now=NOW)
+    assert (made.images, made.absent) == (0, 1)
+    assert not list((tmp_path / "backups" / "images").glob("??/*"))
 
 
 def test_the_password_of_postgresql_is_on_no_command_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import subprocess
-
     from sqlalchemy import make_url
 
     from sync_server.domain.backup import run_tool

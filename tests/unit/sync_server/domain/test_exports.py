@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import tracemalloc
 import zipfile
@@ -21,9 +22,10 @@ from shared.correction import Correction
 from shared.errors import FirstRayError
 from shared.findings import BY_KEY, KEYS
 from shared.identity import new_id
+from shared.records import RecordType
 from sync_server.db.tables import AuditRow, ConfirmedReadingRow, ImageRow, ServerReadingRow
 from sync_server.domain import exports, hiding
-from sync_server.domain.archive import Criteria
+from sync_server.domain.archive import Criteria, Sort
 from sync_server.domain.exports import Format, export
 from sync_server.hospital import Hospital
 from sync_server.interop import fhir_readings
@@ -273,6 +275,27 @@ def test_only_what_was_chosen_or_matches_is_exported_in_batches(
     assert len(rows(exported(hospital, Format.CSV, Criteria(text="patient-3")))) == 1
     bundle = json.loads(exported(hospital, Format.FHIR, Criteria(text="nobody")))
     assert bundle["entry"] == []
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize("sort", list(Sort))
+def test_runs_that_change_while_they_are_exported_are_in_it_once(
+    hospital: Hospital, monkeypatch: pytest.MonkeyPatch, sort: Sort, descending: bool
+) -> None:
+    monkeypatch.setattr(exports, "AT_ONCE", 4)
+    device = enrolled_device(hospital)
+    patients = dict(device.run(f"m-{number}")[::-1] for number in range(12))
+    device.send()
+    parts = export(
+        hospital.database, hospital.images, Criteria(sort=sort, descending=descending), Format.CSV, "user:admin", NOW
+    )
+    begun = b"".join(itertools.islice(parts, 2))
+    for run in list(patients)[::2]:  # whatever it is sorted by, they have another place now
+        device.put(RecordType.PATIENT, {"name": "z" if descending else "a"}, patients[run])
+        device.diagnosis(device.film(run), ["Pneumothorax"])
+        device.send(device.events[-3:])
+    found = [row["run"] for row in rows(begun + b"".join(parts))]
+    assert sorted(found) == sorted(str(run) for run in patients)
 
 
 def _run(device: TestDevice, number: int) -> UUID:

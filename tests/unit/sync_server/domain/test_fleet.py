@@ -76,13 +76,16 @@ def test_what_is_under_way_is_counted_for_each_device(hospital: Hospital) -> Non
 
 
 def test_the_queue_is_told_and_called_slow_in_time(hospital: Hospital) -> None:
-    def reading(state: str, minutes: int, done: int | None = None, priority: int = 0) -> ServerReadingRow:
+    def reading(
+        state: str, minutes: int, done: int | None = None, priority: int = 0, error: str | None = None
+    ) -> ServerReadingRow:
         return ServerReadingRow(
             id=new_id(),
             sha256=f"{minutes:064x}",
             release="r",
             state=state,
             priority=priority,
+            error=error,
             asked_at=NOW - timedelta(minutes=minutes),
             due_at=NOW,
             done_at=None if done is None else NOW - timedelta(minutes=done),
@@ -90,11 +93,11 @@ def test_the_queue_is_told_and_called_slow_in_time(hospital: Hospital) -> None:
 
     with hospital.database.reading() as session:
         idle = fleet.queue(session, NOW)
-    assert (idle.waiting, idle.oldest, idle.slow) == (0, None, False)
+    assert (idle.waiting, idle.oldest, idle.slow, idle.held_up) == (0, None, False, [])
     with hospital.database.writing() as session:
-        session.add_all([reading("waiting", 2), reading("waiting", 9), reading("done", 100, 90)])
+        session.add_all([reading("waiting", 2), reading("waiting", 9, error="disk_full"), reading("done", 100, 90)])
         session.add(reading("waiting", 600, priority=1))
-        session.add_all([reading("done", 101, 59), reading("poison", 5), reading("failed", 4)])
+        session.add_all([reading("done", 101, 59), reading("poison", 5, error="reader_died"), reading("failed", 4)])
     with hospital.database.reading() as session:
         found = fleet.queue(session, NOW)
         assert [row.state for row in fleet.set_aside(session)] == ["failed", "poison"]
@@ -102,6 +105,7 @@ def test_the_queue_is_told_and_called_slow_in_time(hospital: Hospital) -> None:
     assert (found.waiting, found.again, found.failed, found.poison, found.done_lately) == (3, 1, 1, 1, 1)
     assert found.oldest == NOW - timedelta(minutes=9)
     assert not found.slow
+    assert found.held_up == ["disk_full"]
 
 
 def test_a_device_runs_the_release_of_its_latest_diagnosis(hospital: Hospital) -> None:

@@ -293,11 +293,11 @@ def test_two_who_change_one_run_at_once_lose_nothing(hospital: Hospital, device:
                 session.add(row)
                 histories.refresh(session, [encounter])
 
-            start.wait(20)
+            start.wait(50)
             hospital.database.write(act)
 
         def send(device: TestDevice = device, start: threading.Barrier = start) -> None:
-            start.wait(20)
+            start.wait(50)
             device.send()
 
         threads = [threading.Thread(target=one) for one in (acknowledge, send)]

@@ -111,7 +111,9 @@ def test_many_who_speak_at_once_get_ids_in_the_order_of_their_commits(hospital: 
         writer.start()
     for writer in writers:
         writer.join(60)
-    time.sleep(0.2)
+    end = time.monotonic() + 60
+    while len(seen) < 49 and time.monotonic() < end:
+        time.sleep(0.01)
     stop.set()
     reader.join(60)
     assert len(seen) == 49

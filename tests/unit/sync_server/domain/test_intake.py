@@ -1,8 +1,10 @@
 """Batches of events: places, effects, receipts, and everything that can be wrong with them."""
 
+import asyncio
 import hashlib
 import json
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -20,9 +22,10 @@ from shared.records import RecordType
 from sync_server.db.tables import ChainRow, DeviceRow, EncounterRow, EventRow, HistoryRow, PatientRow, SupersededRow
 from sync_server.domain import intake
 from sync_server.domain.batches import hashed, parse
+from sync_server.domain.changes import BOARD, publish, run_of
 from sync_server.domain.effects import IntakeResult
 from sync_server.hospital import Hospital
-from tests.hospital import TestDevice, enrolled_device
+from tests.hospital import TestDevice, enrolled_device, new_hospital
 from tests.hospital.devices import batch
 
 
@@ -385,14 +388,14 @@ def test_a_device_that_says_everything_again_changes_nothing(hospital: Hospital,
 
 
 def test_a_purged_record_is_not_filled_again(hospital: Hospital, device: TestDevice) -> None:
-    patient, _ = device.run()
+    _, encounter = device.run()
     device.send()
     with hospital.database.writing() as session:
-        purged = session.get_one(PatientRow, patient)
+        purged = session.get_one(EncounterRow, encounter)
         purged.content, purged.stamps, purged.purged_at = {}, {}, datetime.now(UTC)
-    device.put(RecordType.PATIENT, {"name": "again"}, patient)
+    device.put(RecordType.ENCOUNTER, {"notes": "again"}, encounter)
     device.send()
-    assert row(hospital, PatientRow, patient).content == {}
+    assert row(hospital, EncounterRow, encounter).content == {}
 
 
 # --- those who go on -------------------------------------------------------------------------------------------------
@@ -427,6 +430,35 @@ def test_a_callback_that_fails_costs_no_event(
     assert row(hospital, PatientRow, patient) is not None
     assert "ValueError" in caplog.text
     assert "김하늘" not in caplog.text
+
+
+def test_a_callback_that_fails_leaves_no_board_untold(
+    hospital: Hospital, device: TestDevice, database: str | None, tmp_path: Path
+) -> None:
+    """It told the board itself, which is undone with the rest of it; other processes hear of the batch all the same."""
+
+    def fail(session: Session, result: IntakeResult) -> None:
+        publish(session, BOARD)
+        raise ValueError
+
+    hospital.after_events.append(fail)
+    other = new_hospital(tmp_path, database)
+    _, encounter = device.run()
+
+    async def hear() -> set[str]:
+        found: set[str] = set()
+        with other.changes.subscribe(BOARD, run_of(encounter), "run:first") as heard:
+            while not await heard.wait(0.1):  # until it listens
+                await asyncio.to_thread(hospital.database.write, lambda session: publish(session, "run:first"))
+            await asyncio.to_thread(device.send)
+            while run_of(encounter) not in found and (news := await heard.wait(20)):
+                found |= news
+        return found - {"run:first"}
+
+    try:
+        assert asyncio.run(asyncio.wait_for(hear(), 60)) == {BOARD, run_of(encounter)}
+    finally:
+        other.close()
 
 
 @pytest.mark.parametrize("age", [60, 60.0, "60"])

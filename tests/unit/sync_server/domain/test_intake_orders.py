@@ -176,7 +176,7 @@ def test_two_devices_that_claim_the_same_new_record_at_once(hospital: Hospital) 
         def send(device: TestDevice, record: UUID, barrier: threading.Barrier, answers: list[Any]) -> None:
             device.put(RecordType.PATIENT, {"name": "x"}, record)
             device.run()
-            barrier.wait(20)
+            barrier.wait(50)
             answers.append([outcome.code for outcome in device.send().outcomes])
 
         threads = [threading.Thread(target=send, args=(device, record, barrier, answers)) for device in devices]

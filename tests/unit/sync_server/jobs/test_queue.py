@@ -9,7 +9,7 @@ import pytest
 from sqlmodel import select
 
 from sync_server.db.tables import AgreementRow, ServerReadingRow
-from sync_server.domain import readings
+from sync_server.domain import fleet, readings
 from sync_server.hospital import Hospital
 from sync_server.jobs import queue
 from sync_server.jobs.queue import LEASE, MOST_TRIES, Answer, Job
@@ -27,7 +27,9 @@ def ask(hospital: Hospital, *numbers: int, release: str = "1", **more: Any) -> N
 
 
 def take(hospital: Hospital, worker: str = "a", most: int = 10, leave: tuple[str, ...] = ()) -> list[Job]:
-    return hospital.database.write(partial(queue.take, worker=worker, most=most, leave=leave))
+    with hospital.database.reading() as session:
+        due = queue.next_due(session, leave)
+    return hospital.database.write(partial(queue.take, worker=worker, most=most, release=due.release)) if due else []
 
 
 def rows(hospital: Hospital) -> dict[str, ServerReadingRow]:
@@ -107,9 +109,7 @@ def test_a_failure_is_tried_again_later_and_alone_then_set_aside(hospital: Hospi
             hospital.database.write(partial(queue.fail, job=job, code="reader_died"))
     assert {row.state for row in rows(hospital).values()} == {"poison"}
     with hospital.database.reading() as session:
-        state = readings.queue_state(session)
-    assert state.states == {"poison": 2}
-    assert {row.error for row in state.poison} == {"reader_died"}
+        assert {row.error for row in fleet.set_aside(session)} == {"reader_died"}
 
 
 def test_what_no_worker_survives_to_tell_of_is_set_aside_too(hospital: Hospital) -> None:
@@ -135,8 +135,10 @@ def test_what_could_not_be_begun_counts_as_no_try(hospital: Hospital) -> None:
     ask(hospital, 1)
     for _ in range(MOST_TRIES + 2):
         (job,) = take(hospital)
-        assert hospital.database.write(partial(queue.put_back, job=job))
-    assert rows(hospital)[sha(1)].tries == 0
+        assert hospital.database.write(partial(queue.put_back, job=job, code="image_store_failing"))
+        assert take(hospital) == []  # it rests
+        time_passes(hospital, timedelta(minutes=1))
+    assert (rows(hospital)[sha(1)].tries, rows(hospital)[sha(1)].error) == (0, "image_store_failing")
 
 
 def test_fresh_images_go_before_the_archive_and_each_batch_is_of_one_release(hospital: Hospital) -> None:

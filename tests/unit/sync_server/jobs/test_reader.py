@@ -1,12 +1,15 @@
 """A reader in this process, with the real models: what it stores, and whose fault it says a failure is."""
 
+import errno
 import hashlib
+import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 from sqlmodel import select
 
 from shared.diagnosis import Diagnoser, Diagnosis
@@ -14,10 +17,11 @@ from shared.hospital import ImageKind
 from shared.radiograph import Radiograph, load_radiograph
 from shared.release import default_release, load_release
 from sync_server.db.tables import ImageRow, ServerReadingRow
-from sync_server.domain import releases
+from sync_server.domain import fleet, releases
 from sync_server.hospital import Hospital
 from sync_server.jobs import queue
-from sync_server.jobs.reader import POLL_S, ModelsBroken, Plan, Reader
+from sync_server.jobs.models import Models
+from sync_server.jobs.reader import POLL_S, ModelsBroken, Plan, Reader, watched
 from tests.hospital import new_hospital
 
 
@@ -139,3 +143,86 @@ def test_a_release_that_is_not_to_be_had_is_left_to_others(
     finally:
         reader.close()
     assert (rows(hospital)[sha256].state, rows(hospital)[sha256].tries) == ("waiting", 0)
+
+
+def held_up(hospital: Hospital) -> list[str]:
+    """What an admin sees of why readings wait."""
+    with hospital.database.reading() as session:
+        return fleet.queue(session, datetime.now(UTC)).held_up
+
+
+def test_a_full_disk_blames_no_image_and_all_is_read_once_there_is_room(
+    hospital: Hospital, tmp_path: Path, chest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hold(hospital, tmp_path, chest.read_bytes())
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for number in range(queue.MOST_TRIES + 1):
+        reader = Reader(hospital, f"r{number}", Plan())
+        with monkeypatch.context() as patch:
+            patch.setattr(tempfile, "TemporaryDirectory", full)
+            assert watched(reader) > POLL_S
+        reader.close()
+        assert (rows(hospital)[sha256].state, rows(hospital)[sha256].tries) == ("waiting", 0)
+        assert held_up(hospital) == ["disk_full"]
+    reader = Reader(hospital, "r", Plan())
+    watched(reader)
+    reader.close()
+    assert (rows(hospital)[sha256].state, rows(hospital)[sha256].error) == ("done", None)
+    assert held_up(hospital) == []
+
+
+def test_models_that_end_the_process_when_they_are_opened_are_no_images_fault(
+    hospital: Hospital, tmp_path: Path, chest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hold(hospital, tmp_path, chest.read_bytes())
+    held: list[str | None] = []
+
+    def broken(*_: object) -> None:
+        held.append(rows(hospital)[sha256].worker)  # what it would be blamed for if the process ended here
+        raise RuntimeError
+
+    monkeypatch.setattr(Models, "open", broken)
+    reader = Reader(hospital, "r", Plan())
+    with pytest.raises(ModelsBroken):
+        watched(reader)
+    reader.close()
+    assert held == [None]
+    assert (rows(hospital)[sha256].state, rows(hospital)[sha256].tries) == ("waiting", 0)
+    assert held_up(hospital) == ["models_broken"]
+
+
+def test_a_database_that_fails_before_the_answer_is_stored_blames_no_image(
+    hospital: Hospital, tmp_path: Path, chest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hold(hospital, tmp_path, chest.read_bytes())
+    reader = Reader(hospital, "r", Plan())
+    monkeypatch.setattr(queue, "BACKOFF", (timedelta(0), timedelta(0)))
+
+    def full(*_: object, **__: object) -> None:
+        raise OperationalError("", {}, Exception("database or disk is full"))
+
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(queue, "finish", full)
+            for _ in range(queue.MOST_TRIES + 1):
+                assert watched(reader) > POLL_S
+        watched(reader)
+    finally:
+        reader.close()
+    assert (rows(hospital)[sha256].state, rows(hospital)[sha256].tries) == ("done", 1)
+
+
+def test_other_bytes_than_those_of_the_film_are_not_read(hospital: Hospital, tmp_path: Path, chest: Path) -> None:
+    data = chest.read_bytes()
+    sha256 = hold(hospital, tmp_path, data)
+    held = Path(hospital.settings.images) / sha256[:2] / sha256
+    held.write_bytes(data[:-2048] + bytes(2048))  # as on a bad disk: still a radiograph, but another one
+    reader = Reader(hospital, "r", Plan())
+    try:
+        reader.step()
+    finally:
+        reader.close()
+    assert (rows(hospital)[sha256].state, rows(hospital)[sha256].error) == ("waiting", "image_damaged")

@@ -11,6 +11,7 @@ from sqlmodel import col, select
 
 from shared.correction import Correction
 from shared.hospital import ImageKind
+from shared.records import RecordType
 from sync_server.db.tables import (
     AgreementRow,
     DiagnosisRow,
@@ -58,10 +59,16 @@ def hold(hospital: Hospital, sha256: str = SHA) -> None:
     hospital.database.write(act)
 
 
+def next_due(hospital: Hospital) -> queue.Due | None:
+    with hospital.database.reading() as session:
+        return queue.next_due(session)
+
+
 def read(hospital: Hospital, likely: tuple[str, ...] = (), error: str | None = None) -> int:
     """A worker reads all that waits; gives how many readings it made."""
     count = 0
-    while jobs := hospital.database.write(partial(queue.take, worker="w", most=5)):
+    while (due := next_due(hospital)) is not None:
+        jobs = hospital.database.write(partial(queue.take, worker="w", most=5, release=due.release))
         for job in jobs:
             result = None if error else reading(likely) | {"precision": "fp32", "runtime": "onnx", "release": RELEASE}
             assert hospital.database.write(partial(queue.finish, job=job, answer=Answer(result, error, 0.1)))
@@ -203,12 +210,68 @@ def test_another_release_reads_the_archive_again_once(hospital: Hospital, device
     hold(hospital)
     read(hospital, ("Mass",))
     hour = timedelta(hours=1)
-    again = partial(readings.read_again, release="fp-2", since=datetime.now(UTC) - hour)
+    with hospital.database.reading() as session:
+        assert readings.archived(session, datetime.now(UTC) - hour) == [SHA]
+        assert readings.archived(session, datetime.now(UTC) + hour) == []
+    again = partial(readings.read_again, release="fp-2", images=[SHA])
     assert hospital.database.write(again) == 1
     assert hospital.database.write(again) == 0
-    assert hospital.database.write(partial(readings.read_again, release="fp-3", since=datetime.now(UTC) + hour)) == 0
     assert read(hospital, ("Mass", "Effusion")) == 1
     assert len(agreements(hospital)) == 2
+
+
+def test_what_is_deleted_meanwhile_is_not_read_again(hospital: Hospital, device: TestDevice) -> None:
+    run = device.run()[1]
+    device.film(run)
+    device.send()
+    hold(hospital)
+    device.delete(RecordType.ENCOUNTER, run)
+    device.send()
+    assert hospital.database.write(partial(readings.read_again, release="fp-2", images=[SHA])) == 0
+
+
+def fail(hospital: Hospital, code: str) -> None:
+    """All tries of what waits fail."""
+    for attempt in range(1, queue.MOST_TRIES + 1):
+        with hospital.database.writing() as session:
+            for row in session.exec(select(ServerReadingRow).where(ServerReadingRow.state == "waiting")):
+                row.due_at = row.asked_at
+                session.add(row)
+        (job,) = hospital.database.write(partial(queue.take, worker="w", most=5, release=RELEASE))
+        assert job.attempt == attempt
+        hospital.database.write(partial(queue.fail, job=job, code=code))
+
+
+@pytest.mark.parametrize("code", ["image_not_held", "image_damaged"])
+def test_bytes_that_were_lost_and_come_again_are_read(hospital: Hospital, device: TestDevice, code: str) -> None:
+    _, run = device.run()
+    device.diagnosis(device.film(run), ["Mass"])
+    device.send()
+    hold(hospital)
+    fail(hospital, code)
+    assert read(hospital) == 0
+    hospital.database.write(partial(readings.original_held, sha256=SHA))
+    assert read(hospital, ("Mass",)) == 1
+    assert len(agreements(hospital)) == 1
+
+
+def test_bytes_that_come_again_during_the_last_try_for_them_are_read(hospital: Hospital) -> None:
+    hold(hospital)
+    with hospital.database.writing() as session:
+        row = session.exec(select(ServerReadingRow)).one()
+        row.tries, row.error = queue.MOST_TRIES - 1, "image_not_held"
+        session.add(row)
+    (job,) = hospital.database.write(partial(queue.take, worker="w", most=5, release=RELEASE))
+    hospital.database.write(partial(readings.original_held, sha256=SHA))
+    assert not hospital.database.write(partial(queue.fail, job=job, code="image_not_held"))
+    assert read(hospital) == 1
+
+
+def test_what_ends_readers_stays_set_aside_when_it_is_delivered_again(hospital: Hospital) -> None:
+    hold(hospital)
+    fail(hospital, "reader_died")
+    hospital.database.write(partial(readings.original_held, sha256=SHA))
+    assert read(hospital) == 0
 
 
 def test_what_came_before_there_was_a_release_is_found(hospital: Hospital, device: TestDevice) -> None:
