@@ -145,6 +145,7 @@ class FilmReader:
         correction: Correction | None = None,
         language: Language = "en",
         drawn: Callable[[Screened], None] = lambda _: None,
+        found: Callable[[Diagnosis], None] = lambda _: None,
     ) -> Reading:
         """Decode, correct where asked, diagnose and draw; a file that cannot be read is an outcome, not an error.
 
@@ -154,6 +155,7 @@ class FilmReader:
             correction: to apply first.
             language: of the labels on the preview.
             drawn: called with the display picture before the models are asked, so that it can be looked at meanwhile.
+            found: called with the diagnosis before pictures are made of it, for nobody should wait for those.
 
         Raises:
             ReleaseError, RuntimeUnavailable: the models cannot be used; the film was not looked at.
@@ -169,6 +171,7 @@ class FilmReader:
             picture = _shrunk(grey8(radiograph), PICTURE_SIDE)
             drawn(Screened(np.asarray(picture), 0.0, 255.0))
             diagnosis = diagnoser.diagnose(radiograph, force=overridden)
+            found(diagnosis)
             return Reading(radiograph, diagnosis, None, _jpeg(picture, 95), preview(picture, diagnosis, language))
         except FirstRayError:
             raise

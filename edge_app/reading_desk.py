@@ -7,11 +7,13 @@ import json
 import logging
 import sys
 import threading
+import time
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -20,10 +22,11 @@ from uuid import UUID
 from edge_app.attaching import run_for
 from edge_app.reading import ERRORS, FilmReader, Reading, Screened
 from shared.correction import Correction
-from shared.diagnosis import Diagnoser
+from shared.diagnosis import Diagnoser, Diagnosis
 from shared.errors import FirstRayError
 from shared.overlay import Language
-from shared.radiograph import Radiograph
+from shared.radiograph import DeviceLabels, Radiograph
+from shared.records import DiagnosisFields
 
 if TYPE_CHECKING:
     from edge_app.store.store import Store
@@ -34,6 +37,8 @@ MOST_TRIES: Final = 2
 """How often a film is begun that ends the whole process; the third time it is set aside."""
 KEPT: Final = 2
 """Decoded radiographs kept in memory: the one just read is looked at next."""
+AGAIN_SECONDS: Final = 300.0
+"""After a reading that could not be made or stored, for want of models or room, until it is tried again by itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +56,21 @@ class Request:
     overridden: bool = False
     correction: Correction | None = None
     afresh: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class UnderWay:
+    """A film while it is being read.
+
+    Attributes:
+        picture: as it is shown.
+        correction: applied to it.
+        found: what was read from it; None before the models have answered. Stored a moment later.
+    """
+
+    picture: Screened
+    correction: Correction | None
+    found: DiagnosisFields | None = None
 
 
 class Tries:
@@ -87,8 +107,8 @@ class ReadingDesk:
         reader: loads the models on the desk's own thread.
         language: of the labels on previews, asked for at each reading.
         alone: nobody can be asked to which run a film belongs; each begins one of its own.
-        began, drawn, read: called on the desk's thread with a film's id: its reading begins, :meth:`picture` has its
-            picture, its outcome is stored.
+        began, drawn, found, read: called on the desk's thread with a film's id: its reading begins, :meth:`under_way`
+            has its picture, has what was found, its outcome is stored.
         models_changed: called when the models are loaded or turn out unusable.
     """
 
@@ -101,6 +121,7 @@ class ReadingDesk:
         alone: bool = False,
         began: Callable[[UUID], None],
         drawn: Callable[[UUID], None],
+        found: Callable[[UUID], None],
         read: Callable[[UUID, FirstRayError | None], None],
         models_changed: Callable[[], None],
     ) -> None:
@@ -110,6 +131,7 @@ class ReadingDesk:
         self._alone = alone
         self._began = began
         self._drawn = drawn
+        self._found = found
         self._read = read
         self._models_changed = models_changed
         self._store: Store | None = None
@@ -117,10 +139,12 @@ class ReadingDesk:
         self._now: UUID | None = None
         self._storing: UUID | None = None
         self._recent: OrderedDict[tuple[UUID, str], Radiograph] = OrderedDict()
-        self._picture: tuple[UUID, Screened, Correction | None] | None = None
+        self._under_way: tuple[UUID, UnderWay] | None = None
         self._changed = threading.Condition()
         self._ended = False
         self._renewing = False
+        self._failed: dict[Request, str] = {}
+        self._again_at: float | None = None
         self._thread = threading.Thread(target=self._run, name="reading", daemon=True)
         self.models: Diagnoser | None = None
         self.error: FirstRayError | None = None
@@ -141,6 +165,7 @@ class ReadingDesk:
     def ask(self, request: Request) -> None:
         """Read a film; asking twice for the same is asking once."""
         with self._changed:
+            self._failed.pop(request, None)  # who asks is told, whatever was told before
             self._waiting[request] = None
             self._changed.notify_all()
 
@@ -171,10 +196,10 @@ class ReadingDesk:
         with self._changed:
             return self._recent.get((film, str(correction)))
 
-    def picture(self, film: UUID) -> tuple[Screened, Correction | None] | None:
-        """The picture of a film while it is being read, and how it is corrected; None where it is not, or not yet."""
+    def under_way(self, film: UUID) -> UnderWay | None:
+        """Picture of a film while it is being read, until its outcome is stored; None where it is not, or not yet."""
         with self._changed:
-            return self._picture[1:] if self._picture is not None and self._picture[0] == film else None
+            return self._under_way[1] if self._under_way is not None and self._under_way[0] == film else None
 
     def close(self) -> None:
         """Finish what is being read, leave the rest for the next start."""
@@ -189,6 +214,8 @@ class ReadingDesk:
         while self._something_to_do():
             if self._renewing:
                 self._renew()
+            if self._again_in() == 0:
+                self._try_again()
             if (work := self._next()) is None:
                 continue
             request, store = work
@@ -198,10 +225,38 @@ class ReadingDesk:
                 place = "".join(traceback.format_tb(unexpected.__traceback__))
                 log.error("Reading a film failed: %s\n%s", type(unexpected).__name__, place)
                 error = FirstRayError("internal_error", *ERRORS["internal_error"])
-            with self._changed:
-                self._now = None
-            self._read(request.film, error)
+            if self._is_news(request, error):
+                self._read(request.film, error)
             _give_back_memory()
+
+    def _is_news(self, request: Request, error: FirstRayError | None) -> bool:
+        """Keep what failed for another try; returns whether the outcome is another than that of the try before."""
+        with self._changed:
+            self._now = None
+            before = self._failed.pop(request, None)
+            if error is None or error.code == "record_unknown":
+                self._failed = {other: code for other, code in self._failed.items() if other.film != request.film}
+                return error is None or before is None
+            self._failed[request] = error.code
+            self._again_at = time.monotonic() + AGAIN_SECONDS
+            return error.code != before
+
+    def _again_in(self) -> float | None:
+        """Seconds until what failed is tried again; None where nothing has."""
+        return None if self._again_at is None else max(0.0, self._again_at - time.monotonic())
+
+    def _try_again(self) -> None:
+        """Have what failed read, after all else that waits; without models it waits on."""
+        self._again_at = None
+        if self.models is None:
+            try:
+                self.models, self.error = self._reader.load(), None
+            except FirstRayError:
+                self._again_at = time.monotonic() + AGAIN_SECONDS
+                return
+            self._models_changed()
+        with self._changed:
+            self._waiting = OrderedDict.fromkeys([*self._failed, *self._waiting])
 
     def _load(self) -> None:
         try:
@@ -214,13 +269,16 @@ class ReadingDesk:
         """Wait until there is; False once the desk is closed."""
         with self._changed:
             while not self._ended and not self._renewing and (self._store is None or not self._waiting):
-                self._changed.wait()
+                if (seconds := self._again_in()) == 0:
+                    break
+                self._changed.wait(seconds)
             return not self._ended
 
     def _renew(self) -> None:
         self._renewing = False
         try:
             self.models, self.error = self._reader.renew(), None
+            self._again_at = time.monotonic()
         except FirstRayError as error:
             log.error("the models could not be loaded anew, the old ones stay: %s", error.code)
         self._models_changed()
@@ -235,7 +293,8 @@ class ReadingDesk:
 
     def _serve(self, request: Request, store: Store) -> FirstRayError | None:
         """Read one film and store the outcome; returns what kept it from being read or stored."""
-        self._began(request.film)
+        if request not in self._failed:  # else it would take the screen with each try
+            self._began(request.film)
         try:
             film = store.film(request.film)
             if self._tries.begin(film.id) > MOST_TRIES:
@@ -250,7 +309,8 @@ class ReadingDesk:
                 overridden=request.overridden,
                 correction=correction,
                 language=self._language(),
-                drawn=lambda screened: self._show(film.id, screened, correction or None),
+                drawn=lambda screened: self._show(film.id, UnderWay(screened, correction or None), self._drawn),
+                found=lambda diagnosis: self._tell(request, diagnosis),
             )
             with self._changed:
                 self._now, self._storing = None, film.id  # who hears of the outcome finds it no longer being read
@@ -260,30 +320,39 @@ class ReadingDesk:
         finally:
             self._tries.end()
             with self._changed:
-                self._picture = self._storing = None
+                self._under_way = self._storing = None
         return None
 
-    def _show(self, film: UUID, screened: Screened, correction: Correction | None) -> None:
+    def _show(self, film: UUID, under_way: UnderWay, tell: Callable[[UUID], None]) -> None:
         with self._changed:
-            self._picture = (film, screened, correction)
-        self._drawn(film)
+            self._under_way = (film, under_way)
+        tell(film)
+
+    def _tell(self, request: Request, diagnosis: Diagnosis) -> None:
+        """Have it looked at before it is stored; a power cut in between has the film read again."""
+        film = request.film
+        if (before := self.under_way(film)) is not None:
+            found = DiagnosisFields(
+                radiograph=film, made_at=datetime.now(UTC), result=diagnosis, overridden=request.overridden
+            )
+            self._show(film, replace(before, found=found), self._found)
 
     def _store_reading(self, store: Store, request: Request, reading: Reading) -> None:
         film = store.film(request.film)
         changes: dict[str, object] = {}
-        name = None
+        labels = DeviceLabels()
         if reading.radiograph is not None:
             self._keep(film.id, reading.radiograph)
-            labels = asdict(reading.radiograph.labels)
-            name = labels["name"]
-            acquired_at = labels.pop("acquired_at")
-            if any(labels.values()):
-                changes["device_patient"] = labels
+            labels = reading.radiograph.labels
+            written = asdict(labels)
+            acquired_at = written.pop("acquired_at")
+            if any(written.values()):
+                changes["device_patient"] = written
             if acquired_at:
                 changes["acquired_at"] = acquired_at
         begins_one = self._alone and film.run is None
-        if film.run is None and not begins_one:
-            run = run_for(film.received_at, name, store.runs(under_way=True, limit=2))
+        if film.run is None and film.diagnosis_id is None and not begins_one:  # at a later reading it was asked before
+            run = run_for(film, labels, store.runs(open_after=film.received_at, limit=2))
             if run is not None:
                 changes["encounter"] = run
         keep = partial(

@@ -21,7 +21,7 @@ from edge_app.enrolment import Recognised, recognise, register
 from edge_app.hospital_access import HospitalAccess
 from edge_app.preferences import Preferences, load_preferences, save_preferences
 from edge_app.reading import FilmReader, Screened, screened, screened_picture
-from edge_app.reading_desk import ReadingDesk, Request
+from edge_app.reading_desk import ReadingDesk, Request, UnderWay
 from edge_app.releases import ReleaseShelf
 from edge_app.running import Running
 from edge_app.station_views import Change, ModelStatus, StationOptions, Status
@@ -65,6 +65,7 @@ class Station:
             alone=self._options.alone,
             began=lambda film: notify(Change("reading", film)),
             drawn=lambda film: notify(Change("picture", film)),
+            found=lambda film: notify(Change("found", film)),
             read=self._film_read,
             models_changed=lambda: notify(Change("models", error=self._desk.error)),
         )
@@ -170,9 +171,14 @@ class Station:
         """Whether a film is being read or waits for its turn; one that nothing here can read is not."""
         return self._desk.reading(film.id) or (film.waiting_to_be_read and self._desk.storing(film.id))
 
-    def picture_being_read(self, film: UUID) -> tuple[Screened, Correction | None] | None:
-        """The display picture of a film whose reading is under way, and how it is corrected; None at any other time."""
-        return self._desk.picture(film)
+    @property
+    def is_busy(self) -> bool:
+        """Whether any film is being read or waits for it."""
+        return self._desk.queued > 0
+
+    def under_way(self, film: UUID) -> UnderWay | None:
+        """Picture of a film whose reading is under way, and what was found in it so far; None at any other time."""
+        return self._desk.under_way(film)
 
     def picture(self, film: UUID, diagnosis: UUID | None = None) -> Screened:
         """The display picture as it was read, at most 2048 pixels a side. Takes some ten milliseconds."""

@@ -23,10 +23,10 @@ class Change:
     """Something changed.
 
     Attributes:
-        kind: ``models``, ``film``, ``reading`` (of a film begins), ``picture`` (:meth:`Station.picture_being_read` has
-            it), ``read`` (its outcome is stored), ``run``,
-            ``patient``, ``delivery``, ``inbox``, ``deletion``, ``link``, ``receiver``, ``refused`` (an image could not
-            be taken or read: ``error`` says why), ``revoked``.
+        kind: ``models``, ``film``, ``reading`` (of a film begins), ``picture``, ``found`` (:meth:`Station.under_way`
+            has it), ``read`` (its outcome is stored), ``run``, ``patient``, ``delivery``, ``inbox`` and ``reviewed``
+            (the hospital said something about a run, about a film), ``deletion``, ``link``, ``receiver``, ``refused``
+            (an image could not be taken or read: ``error`` says why), ``revoked``.
         id: of the record, where one is meant.
         error: why, where something failed.
     """
@@ -83,7 +83,7 @@ class Status:
     """Everything the status screen shows.
 
     Attributes:
-        receiver: None where receiving is switched off; ``receiver.error`` says why it does not listen.
+        receiver: None where receiving is switched off; ``receiver.problem`` says why it does not listen.
         dicom: the receiver's settings: AE title and port to enter at the X-ray device.
         addresses: this machine's IPv4 addresses, to enter at the X-ray device.
         hot_folder: watched for images; None for none.

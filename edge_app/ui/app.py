@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import logging
 import traceback
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from edge_app.preferences import Preferences
 from edge_app.ui import outline
 from edge_app.ui import theme as colours
 from edge_app.ui.chooser import Chooser
+from edge_app.ui.collector import Collector
 from edge_app.ui.field import FOCUS, blur
 from edge_app.ui.folder import places
 from edge_app.ui.i18n import Translator
@@ -55,12 +55,6 @@ STATUS_SECONDS = 2.0
 
 SPARE_SECONDS = 3.0
 """After the start, when everything is loaded and nobody waits for anything."""
-
-
-def spare_the_collector() -> None:
-    """Take what was loaded at the start out of the garbage collector's rounds: each would stop the screen for long."""
-    gc.collect()
-    gc.freeze()
 
 
 class Outlive(ExceptionHandler):
@@ -129,6 +123,7 @@ class FirstRayApp(App):
         self.capture = CapturePresenter(self.desk, self.station, self._taken)
         self.capture.listen = self._capture_changed
         self._follow = Clock.create_trigger(self._follow_changes, FOLLOW_SECONDS)
+        self._collector = Collector(lambda: self.station.is_busy)
         self._teller = Teller(self.shell.go, self.shell.undo)
         self._frame: AppFrame | None = None
         self._lock_view: UnlockView | None = None
@@ -154,7 +149,7 @@ class FirstRayApp(App):
         else:
             self.show()
         Clock.schedule_once(lambda _: self.station.warm_up())
-        Clock.schedule_once(lambda _: spare_the_collector(), SPARE_SECONDS)
+        Clock.schedule_once(lambda _: self._collector.start(), SPARE_SECONDS)
         Clock.schedule_interval(lambda _: self.shell.tick(), 1.0)
         Clock.schedule_interval(lambda _: self._look_at_status(), STATUS_SECONDS)
 
@@ -376,13 +371,17 @@ class FirstRayApp(App):
             self.unlock.reset()
         if change.kind == "deletion":
             self._teller.deletion_changed(change.id)
+        if change.kind == "read":
+            self._collector.read()
         opened = self._opened.get(Place(Screen.RESULT, change.id))
         result = opened.presenter if opened is not None and not self.shell.state.locked else None
         if isinstance(result, ResultPresenter) and change.kind == "picture":
             result.look_early()
+        elif isinstance(result, ResultPresenter) and change.kind == "found":
+            result.show_found()
         elif result is not None and change.kind == "film":  # the crew waits for this: before anything else is asked
             self._follow_changes()
-        elif change.kind not in ("picture", "read"):  # the film itself changes when it is read
+        elif change.kind not in ("picture", "found", "read"):  # the film itself changes when it is read
             self._follow()
         self.shell.changed(change)
 

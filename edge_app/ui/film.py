@@ -65,9 +65,12 @@ class Level:
     def halved(self) -> Level:
         """Half the size, each pixel the mean of four; an odd edge is repeated."""
         rows, columns = self.values.shape
-        even = np.pad(self.values, ((0, rows % 2), (0, columns % 2)), mode="edge").astype(np.uint32)
-        total = even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]
-        return Level(((total + 2) // 4).astype(np.uint16), self.width / 2, self.height / 2)
+        even = self.values
+        if rows % 2 or columns % 2:
+            even = np.pad(even, ((0, rows % 2), (0, columns % 2)), mode="edge")
+        pairs = np.add(even[::2], even[1::2], dtype=np.uint32)
+        total = pairs[:, ::2] + pairs[:, 1::2] + np.uint32(2)
+        return Level((total >> np.uint32(2)).astype(np.uint16), self.width / 2, self.height / 2)
 
 
 @dataclass(frozen=True, eq=False)

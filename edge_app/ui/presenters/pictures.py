@@ -31,7 +31,7 @@ def film(screened: Screened, subject: str, note: str = "") -> Film:
     span = max(screened.high - screened.low, 1e-6)
     if screened.pixels.dtype == np.uint8:
         table = _units(np.arange(256, dtype=np.float32), screened.low, span)
-        return Film(table[screened.pixels], (LOW, HIGH), subject, note)
+        return Film(table.take(screened.pixels), (LOW, HIGH), subject, note)
     return Film(_units(screened.pixels.astype(np.float32), screened.low, span), (LOW, HIGH), subject, note)
 
 

@@ -27,9 +27,11 @@ class ResultState:
 
     Attributes:
         film: None until it is read from the store, and after it is deleted.
+        heard: what the hospital said up to this item is in ``film``.
         row: its run; None for a radiograph of no run.
         gone: it was deleted.
-        reading: it is being read, or waits for it.
+        found: what is being stored as its latest reading; None at any other time.
+        reading: it is being read, or waits for it, and nothing is found yet.
         picture: what the viewer shows; None while there is none.
         sharp: ``picture`` is the original, with all its grey levels.
         earlier: readings before the latest, oldest first.
@@ -39,8 +41,10 @@ class ResultState:
     """
 
     film: Film | None = None
+    heard: int = 0
     row: RunRow | None = None
     gone: bool = False
+    found: DiagnosisFields | None = None
     reading: bool = False
     picture: Picture | None = None
     sharp: bool = False
@@ -55,7 +59,11 @@ class ResultState:
         """The reading that is shown; None before the first."""
         if self.chosen is not None and self.chosen < len(self.earlier):
             return self.earlier[self.chosen].fields
-        if self.film is None or (self.film.diagnosis is None and self.film.error is None):
+        if self.film is None:
+            return None
+        if self.found is not None:
+            return self.found
+        if self.film.diagnosis is None and self.film.error is None:
             return None
         film = self.film
         return DiagnosisFields(
@@ -129,12 +137,12 @@ class ResultPresenter(Presenter[ResultState]):
         """Show the picture while it is being read."""
 
         def work() -> Picture | None:
-            found = self._station.picture_being_read(self._film)
-            if found is None:
+            under_way = self._station.under_way(self._film)
+            if under_way is None:
                 return None
-            screened, correction = found
+            correction = under_way.correction
             subject = pictures.subject(self._station.store.film(self._film), correction)
-            return pictures.film(screened, subject, self._note(correction))
+            return pictures.film(under_way.picture, subject, self._note(correction))
 
         def done(picture: Picture | None) -> None:
             if picture is not None and ticket == self._ticket:
@@ -144,6 +152,12 @@ class ResultPresenter(Presenter[ResultState]):
         self._ticket += 1
         ticket = self._ticket
         self._do(work, done, long=True)
+
+    def show_found(self) -> None:
+        """Show what was found before it is stored."""
+        found = self._found()
+        if found is not None:
+            self._set(found=found, reading=False, chosen=None)
 
     def sharpen(self) -> None:
         """Show the original with all its grey levels, for looking through another window."""
@@ -155,28 +169,30 @@ class ResultPresenter(Presenter[ResultState]):
         self._do(lambda: self._station.store.delete_film(self._film), self._gone)
 
     def seen(self) -> None:
-        """The crew has seen what the hospital answered."""
-        row = self._state.row
-        if row is not None and row.news:
-            self._do(lambda: self._station.store.seen(row.id))
+        """What is shown of the hospital's readings of this radiograph has been seen."""
+        film, heard = self._state.film, self._state.heard
+        if film is not None and film.news:
+            self._do(lambda: self._station.store.film_seen(film.id, heard))
 
     def _fetch(self, state: ResultState) -> dict[str, Any]:
         store = self._station.store
+        found = self._found()  # before the store is asked, which then has it where nothing is being stored any more
+        heard = store.heard()
         try:
             film = store.film(self._film)
         except FirstRayError as error:
             if error.code == "record_unknown":
                 return {"film": None, "gone": True}
             raise
-        if state.film is None:  # what is looked at first comes first; the rest follows
-            return {"film": film, "gone": False, "reading": self._station.is_reading(film)}
+        reading = found is None and self._station.is_reading(film)
+        first = {"film": film, "heard": heard, "gone": False, "found": found, "reading": reading}
+        if state.film is None and not reading:  # what is looked at first comes first; the rest follows
+            return first
         row = store.run(film.run).row if film.run else None
         others = store.films_of_patient(row.patient) if row else []
         return {
-            "film": film,
+            **first,
             "row": row,
-            "gone": False,
-            "reading": self._station.is_reading(film),
             "earlier": tuple(store.previous_diagnoses(film.id)),
             "others": tuple(other for other in others if other.id != film.id),
         }
@@ -184,17 +200,21 @@ class ResultPresenter(Presenter[ResultState]):
     def _fetched(self, question: int, changes: dict[str, Any]) -> None:
         first = self._state.film is None
         before = self._state.film.diagnosis_id if self._state.film else None
+        if changes.get("film") and (found := self._found()) is not None:  # since the store was asked
+            changes |= {"found": found, "reading": False}
         super()._fetched(question, changes)
-        if first and self._state.film is not None:
+        if first and self._state.film is not None and not self._state.reading:
             self.reload()
         film = self._state.film
-        if film is not None and film.diagnosis_id != before:
+        if film is not None and film.diagnosis_id != before and self._state.chosen is not None:
             self._set(chosen=None)
         self._show_picture()
 
     def _show_picture(self) -> None:
         """Draw the picture of the reading that is shown, unless it is there."""
         film, shown = self._state.film, self._state.shown
+        if self._state.found is not None:  # its picture is on the screen, or on its way there
+            return
         wanted = (film.id, film.diagnosis_id, self._state.chosen, self._tr().language) if film and shown else None
         if wanted == self._drawn:
             return
@@ -243,6 +263,10 @@ class ResultPresenter(Presenter[ResultState]):
     def _read(self, work: Callable[[], None]) -> None:
         self._set(reading=True)
         self._do(work, lambda _: self.reload())
+
+    def _found(self) -> DiagnosisFields | None:
+        under_way = self._station.under_way(self._film)
+        return under_way.found if under_way is not None else None
 
     def _gone(self, deletion: Deletion) -> None:
         self._set(film=None, picture=None, gone=True)

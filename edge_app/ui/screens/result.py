@@ -49,7 +49,9 @@ class ResultView(View):
 
     def __init__(self, presenter: ResultPresenter, **kwargs: object) -> None:
         super().__init__(presenter, **kwargs)
-        self._complete = self._waits = False
+        self._more_of: tuple[Diagnosis | None] | None = None
+        self._more_awaited: tuple[Diagnosis | None] | None = None
+        self._fill_later = Clock.create_trigger(lambda _: self._fill_more(), MORE_SECONDS)
         self.ids.viewer.bind(windowing=lambda *_: self.presenter.sharpen())
 
     def refresh(self) -> None:
@@ -69,17 +71,13 @@ class ResultView(View):
         shown.boxes = pictures.shapes(diagnosis, tr) if state.picture is not None else ()
         shown.hidden = state.hidden
         self.show(self.ids.legend, (diagnosis, state.picture is None), lambda: self._legend(diagnosis, tr))
-        content = (state.film, state.row, state.reading, state.chosen, state.earlier, state.hidden, state.others)
-        self.show(self.ids.panel, content, lambda: self._panel(state, tr))
-        if self._complete:
-            self.show(self.ids.more, content, lambda: self._more(state, tr))
-        elif state.film is not None and not self._waits:
-            self._waits = True
-            Clock.schedule_once(lambda _: self._complete_it(), MORE_SECONDS)
+        self.show(self.ids.panel, _said_first(state), lambda: self._panel(state, tr))
+        self._show_more(state)
         self.presenter.seen()
 
     def release(self) -> None:
         """Let go of the radiograph's textures."""
+        self._fill_later.cancel()
         self.ids.viewer.show(None)
 
     def name_of_state(self) -> str:
@@ -126,16 +124,28 @@ class ResultView(View):
             widgets.append(text(tr("Reading the radiograph…"), bold=True, large=True))
         return [*widgets, *self._hospital(state, tr), *self._reading(state, tr)]
 
+    def _show_more(self, state: ResultState) -> None:
+        """At once where it explains what is shown already, else a moment after it."""
+        wanted = (state.diagnosis,)
+        if wanted == self._more_of:
+            self._fill_more()
+        elif state.film is not None and wanted != self._more_awaited:
+            self._more_awaited = wanted
+            self._fill_later.cancel()
+            self._fill_later()
+
+    def _fill_more(self) -> None:
+        state: ResultState = self.presenter.state
+        self._more_of = self._more_awaited = (state.diagnosis,)
+        content = (state.film, state.row, state.reading, state.chosen, state.earlier, state.others, state.diagnosis)
+        self.show(self.ids.more, content, lambda: self._more(state, self.tr))
+
     def _more(self, state: ResultState, tr: Translator) -> list[Widget]:
         """What lies below the findings."""
         if state.film is None:
             return []
         parts = (self._next, self._explained, self._about, self._further)
         return [widget for part in parts for widget in part(state, tr)]
-
-    def _complete_it(self) -> None:
-        self._complete = True
-        self.refresh()
 
     def _reading(self, state: ResultState, tr: Translator) -> list[Widget]:
         shown = state.shown
@@ -158,6 +168,7 @@ class ResultView(View):
         said = Notice(tr("This image has not been read."), tr("See under Status why, then try again."))
         return [
             NoticeCard([said], heading=tr("Not read yet"), accent=theme.WARNING, large=True),
+            aside(tr("The image is kept, and goes to the hospital as soon as it is reached.")),
             button(tr("Try to read it again"), "result.again", self.presenter.read_again),
         ]
 
@@ -292,6 +303,16 @@ class ResultView(View):
             self.presenter.delete,
             destructive=True,
         )
+
+
+def _said_first(state: ResultState) -> object:
+    """What the panel beside the image says."""
+    film, shown = state.film, state.shown
+    if film is None:
+        return None
+    unassigned = film.device_patient if film.run is None else ()
+    said = (shown.result, shown.error) if shown else None
+    return unassigned, film.reading, film.server, said, state.reading, state.chosen, state.hidden
 
 
 Builder.load_file(str(Path(__file__).with_name("result.kv")))

@@ -12,6 +12,7 @@ from uuid import UUID
 import numpy as np
 import pytest
 
+from edge_app import reading_desk
 from edge_app.reading import FilmReader, Reading, Screened
 from edge_app.reading_desk import MOST_TRIES, ReadingDesk, Request, Tries
 from edge_app.store.views import Film
@@ -19,6 +20,7 @@ from shared.correction import Correction
 from shared.errors import FirstRayError, ReleaseError
 from shared.identity import new_id
 from shared.records import EncounterFields, PatientFields
+from tests.unit.edge_app.store.samples import diagnosis
 
 
 def film(run: UUID | None = None) -> Film:
@@ -91,7 +93,9 @@ class Desk:
 
     def __init__(self, reader: Any, folder: Path, alone: bool = False) -> None:
         self.told: list[tuple[UUID, FirstRayError | None]] = []
+        self.began: list[UUID] = []
         self.drawn: list[UUID] = []
+        self.found: list[UUID] = []
         self.models = threading.Event()
         self._arrived = threading.Condition()
         self.desk = ReadingDesk(
@@ -99,8 +103,9 @@ class Desk:
             tries=folder / "reading.json",
             language=lambda: "en",
             alone=alone,
-            began=lambda _: None,
+            began=self.began.append,
             drawn=self.drawn.append,
+            found=self.found.append,
             read=self._read,
             models_changed=self.models.set,
         )
@@ -112,7 +117,7 @@ class Desk:
 
     def wait(self, count: int) -> list[tuple[UUID, FirstRayError | None]]:
         with self._arrived:
-            assert self._arrived.wait_for(lambda: len(self.told) >= count, 20)
+            assert self._arrived.wait_for(lambda: len(self.told) >= count, 60)
         return self.told
 
 
@@ -188,23 +193,27 @@ def test_overruling_keeps_the_correction_of_the_last_reading(start: Callable[[An
     assert [options["correction"] for _, options in reader.asked] == [turned, Correction(), None]
 
 
-def test_the_picture_can_be_looked_at_while_the_models_read(start: Callable[[Any], Desk]) -> None:
-    item, looked = film(), []
+def test_picture_and_result_can_be_looked_at_before_they_are_stored(start: Callable[[Any], Desk]) -> None:
+    item, looked, read = film(), [], diagnosis()
     screened = Screened(np.zeros((4, 4), np.uint8), 0.0, 255.0)
 
     class Drawing(FakeReader):
         def read(self, data: bytes, **options: Any) -> Reading:
             options["drawn"](screened)
-            looked.append(desk.desk.picture(item.id))
+            looked.append(desk.desk.under_way(item.id))
+            options["found"](read)
+            looked.append(desk.desk.under_way(item.id))
             return super().read(data, **options)
 
     desk = start(Drawing())
     desk.desk.open(FakeStore(item))  # type: ignore[arg-type]
     desk.desk.start()
     desk.wait(1)
-    assert looked == [(screened, None)]
-    assert desk.drawn == [item.id]
-    assert desk.desk.picture(item.id) is None
+    early, found = looked
+    assert (early.picture, early.correction, early.found) == (screened, None, None)
+    assert (found.picture, found.found.radiograph, found.found.result) == (screened, item.id, read)
+    assert (desk.drawn, desk.found) == ([item.id], [item.id])
+    assert desk.desk.under_way(item.id) is None
 
 
 def test_a_mistake_in_one_film_does_not_stop_the_next(start: Callable[[Any], Desk]) -> None:
@@ -245,6 +254,110 @@ def test_models_that_cannot_be_used_leave_films_unread_and_say_why(start: Callab
     assert error.code == "release_missing"
     assert desk.desk.error is not None
     assert not store.stored
+
+
+def test_a_film_that_could_not_be_stored_is_tried_again_by_itself_and_complained_of_once(
+    start: Callable[[Any], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_desk, "AGAIN_SECONDS", 0.02)
+    item, other = film(), film()
+
+    class Full(FakeStore):
+        left = 3
+
+        def add_reading(self, number: UUID, **fields: Any) -> UUID:
+            if number == item.id and self.left:
+                self.left -= 1
+                raise FirstRayError("disk_full", "The disk is full.", "")
+            return super().add_reading(number, **fields)
+
+    store, reader = Full(other, item), FakeReader()
+    desk = start(reader)
+    desk.desk.open(store)  # type: ignore[arg-type]
+    desk.desk.start()
+    told = [(number, error.code if error else None) for number, error in desk.wait(3)]
+    assert told == [(item.id, "disk_full"), (other.id, None), (item.id, None)]
+    assert desk.began == [item.id, other.id], "a try of its own does not take the screen"
+    assert len(reader.asked) == 5
+    assert len(store.stored) == 2
+
+
+def test_films_left_for_want_of_models_are_read_once_there_are_some(start: Callable[[Any], Desk]) -> None:
+    item = film()
+
+    class Installed(FakeReader):
+        there = False
+
+        def load(self) -> Any:
+            if not self.there:
+                raise ReleaseError("release_missing", "No release.", "Install one.")
+            return super().load()
+
+        def renew(self) -> Any:
+            return self.load()
+
+        def read(self, data: bytes, **options: Any) -> Reading:
+            self.load()
+            return super().read(data, **options)
+
+    reader = Installed()
+    desk = start(reader)
+    desk.desk.open(FakeStore(item))  # type: ignore[arg-type]
+    desk.desk.start()
+    desk.wait(1)
+    reader.there = True
+    desk.desk.renew()
+    assert desk.wait(2)[1] == (item.id, None)
+    assert desk.desk.error is None
+
+
+def test_models_that_come_back_are_found_without_being_asked_for(
+    start: Callable[[Any], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_desk, "AGAIN_SECONDS", 0.02)
+    item, tries = film(), []
+
+    class Later(FakeReader):
+        def load(self) -> Any:
+            tries.append(1)
+            if len(tries) < 6:
+                raise ReleaseError("release_missing", "No release.", "Install one.")
+            return super().load()
+
+        def read(self, data: bytes, **options: Any) -> Reading:
+            self.load()
+            return super().read(data, **options)
+
+    desk = start(Later())
+    desk.desk.open(FakeStore(item))  # type: ignore[arg-type]
+    desk.desk.start()
+    told = [error.code if error else None for _, error in desk.wait(2)]
+    assert told == ["release_missing", None]
+    assert desk.desk.error is None
+
+
+def test_a_film_that_was_deleted_before_it_was_tried_again_is_no_news(
+    start: Callable[[Any], Desk], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading_desk, "AGAIN_SECONDS", 0.02)
+    item, looked = film(), threading.Event()
+
+    class Going(FakeStore):
+        def original(self, number: UUID) -> bytes:
+            del self.films[number]
+            raise FirstRayError("disk_failed", "The disk failed.", "")
+
+        def film(self, number: UUID) -> Film:
+            if number not in self.films:
+                looked.set()
+            return super().film(number)
+
+    desk = start(FakeReader())
+    desk.desk.open(Going(item))  # type: ignore[arg-type]
+    desk.desk.start()
+    assert looked.wait(60)
+    desk.desk.close()
+    assert [error.code if error else None for _, error in desk.told] == ["disk_failed"]
 
 
 def test_a_film_deleted_meanwhile_is_reported_and_forgotten(start: Callable[[Any], Desk]) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import queue
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,11 +18,13 @@ from edge_app.enrolment import Recognised
 from edge_app.health import Health
 from edge_app.hospital_access import HospitalAccess
 from edge_app.reading import Screened, screened_picture
+from edge_app.reading_desk import UnderWay
 from edge_app.station import Change, ModelStatus, Status
 from edge_app.store.store import Store
 from edge_app.store.views import Backup, Film
 from edge_app.sync import LinkState
 from edge_app.ui.presenters.desk import Desk, Presenter
+from edge_app.ui.presenters.shell import ShellPresenter
 from shared.correction import Correction
 from shared.diagnosis import Diagnosis
 from shared.errors import FirstRayError
@@ -57,7 +60,7 @@ class FakeStation:
     hospital: HospitalAccess | None = None
     link: LinkState | None = None
     answering: dict[str, Recognised] = field(default_factory=dict)
-    early: dict[UUID, tuple[Screened, Correction | None]] = field(default_factory=dict)
+    early: dict[UUID, UnderWay] = field(default_factory=dict)
 
     def _try(self, what: str, pin: str) -> None:
         self.pins.append((what, pin))
@@ -99,7 +102,7 @@ class FakeStation:
     def picture(self, film: UUID, diagnosis: UUID | None = None) -> Screened:
         return screened_picture(self.store.picture(film, diagnosis))
 
-    def picture_being_read(self, film: UUID) -> tuple[Screened, Correction | None] | None:
+    def under_way(self, film: UUID) -> UnderWay | None:
         return self.early.get(film)
 
     def pixels(self, film: UUID) -> Screened:
@@ -141,6 +144,29 @@ class FakeStation:
         self.hot_folder = folder
 
 
+class WatchedDesk(Desk):
+    """Knows how much it was given that is not done yet."""
+
+    def __init__(self, post: Callable[[Callable[[], None]], None]) -> None:
+        super().__init__(post)
+        self.left = 0
+        self._counting = threading.Lock()
+
+    def run(self, *arguments: Any, **options: Any) -> None:
+        self._count(1)
+        super().run(*arguments, **options)
+
+    def _work(self, *arguments: Any) -> None:
+        try:
+            super()._work(*arguments)
+        finally:
+            self._count(-1)
+
+    def _count(self, more: int) -> None:
+        with self._counting:
+            self.left += more
+
+
 class Rig:
     """The user interface's thread: what workers post runs when :meth:`wait` is called."""
 
@@ -148,13 +174,15 @@ class Rig:
         self.posted: queue.Queue[Callable[[], None]] = queue.Queue()
         self.store = store
         self.station: Any = FakeStation(store)
-        self.desk = Desk(self.posted.put)
+        self.desk = WatchedDesk(self.posted.put)
         self.open: Presenter[Any] | None = None
         store.listen(lambda change: self.posted.put(lambda: self._changed(Change(change.kind, change.id))))
 
     def _changed(self, change: Change) -> None:
-        if self.open is not None:
+        if isinstance(self.open, ShellPresenter):
             self.open.changed(change)
+        elif self.open is not None:
+            self.open.reload()
 
     def watch(self, presenter: Presenter[Any]) -> Any:
         """Open a presenter, as the frame does; it hears of changes from now on."""
@@ -174,12 +202,16 @@ class Rig:
                 continue
 
     def settle(self) -> None:
-        """Run what is posted until nothing comes any more."""
+        """Run what is posted until nobody works any more and nothing comes."""
+        end = time.monotonic() + SECONDS
         while True:
+            busy = self.desk.left
             try:
                 self.posted.get(timeout=0.3)()
             except queue.Empty:
-                return
+                if not busy:
+                    return
+            assert time.monotonic() < end, "it never settles"
 
     def film(self, run: UUID | None, result: Diagnosis | None = None, **reading: Any) -> UUID:
         """A radiograph that was received and read."""

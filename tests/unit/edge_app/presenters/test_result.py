@@ -1,5 +1,7 @@
 """A radiograph's page: picture, boxes, readings, and what may be done about a refusal."""
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from edge_app.reading import Screened
+from edge_app.reading_desk import UnderWay
 from edge_app.store.views import Deletion
 from edge_app.ui.i18n import Translator
 from edge_app.ui.presenters.pictures import HIGH, LOW
@@ -14,6 +17,7 @@ from edge_app.ui.presenters.result import ResultPresenter
 from shared.correction import Correction
 from shared.diagnosis import Diagnosis
 from shared.quality import CORRECTIONS, MESSAGES, NOT_OVERRIDABLE, Problem, Severity, Verdict
+from shared.records import DiagnosisFields
 from tests.unit.edge_app.presenters.rig import Rig, picture
 from tests.unit.edge_app.store.samples import diagnosis, receive
 
@@ -179,7 +183,7 @@ def test_other_images_of_the_patient_are_offered_for_comparing(rig: Rig, count: 
 def test_the_picture_is_there_while_the_image_is_still_read_and_stays_when_it_is(rig: Rig) -> None:
     film = receive(rig.store)
     early = Screened(np.full((80, 60), 130, np.uint8), 0.0, 255.0)
-    rig.station.early[film] = (early, None)
+    rig.station.early[film] = UnderWay(early, None)
     made = page(rig, film)
     made.look_early()
     rig.wait(lambda: made.state.picture)
@@ -193,7 +197,7 @@ def test_the_picture_is_there_while_the_image_is_still_read_and_stays_when_it_is
 
 def test_an_image_read_another_way_than_its_early_picture_is_drawn_anew(rig: Rig) -> None:
     film = receive(rig.store)
-    rig.station.early[film] = (Screened(np.full((80, 60), 130, np.uint8), 0.0, 255.0), None)
+    rig.station.early[film] = UnderWay(Screened(np.full((80, 60), 130, np.uint8), 0.0, 255.0), None)
     made = page(rig, film)
     made.look_early()
     rig.wait(lambda: made.state.picture)
@@ -203,6 +207,45 @@ def test_an_image_read_another_way_than_its_early_picture_is_drawn_anew(rig: Rig
     rig.wait(lambda: made.state.picture is not shown and made.state.picture)
     assert made.state.picture is not None
     assert "quarter_turns=2" in made.state.picture.subject
+
+
+def test_a_result_is_shown_before_it_is_stored_and_stays_as_it_is(rig: Rig) -> None:
+    film, read = receive(rig.store), diagnosis("Mass")
+    rig.station.being_read.add(film)
+    rig.station.early[film] = UnderWay(Screened(np.full((80, 60), 130, np.uint8), 0.0, 255.0), None)
+    made = page(rig, film)
+    made.look_early()
+    rig.wait(lambda: made.state.picture)
+    assert made.state.reading
+    rig.station.early[film] = replace(
+        rig.station.early[film], found=DiagnosisFields(radiograph=film, made_at=datetime.now(UTC), result=read)
+    )
+    made.show_found()
+    shown = made.state.picture
+    assert (made.state.diagnosis, made.state.reading) == (read, False)
+    made.reload()  # whatever changes meanwhile
+    rig.settle()
+    assert (made.state.diagnosis, made.state.reading) == (read, False)
+    assert made.state.film.diagnosis is None
+    rig.store.add_reading(film, diagnosis=read, error=None, picture=picture(130))
+    rig.station.early.clear()
+    rig.station.being_read.clear()
+    rig.wait(lambda: made.state.found is None)
+    rig.settle()
+    assert made.state.film.diagnosis == made.state.diagnosis == read
+    assert made.state.picture is shown
+
+
+def test_a_result_that_could_not_be_stored_is_not_shown_as_read(rig: Rig) -> None:
+    film = receive(rig.store)
+    found = DiagnosisFields(radiograph=film, made_at=datetime.now(UTC), result=diagnosis("Mass"))
+    rig.station.early[film] = UnderWay(Screened(np.full((80, 60), 130, np.uint8), 0.0, 255.0), None, found)
+    made = page(rig, film)
+    assert made.state.diagnosis is not None
+    rig.station.early.clear()
+    made.reload()
+    rig.wait(lambda: made.state.diagnosis is None)
+    assert not made.state.reading
 
 
 def test_without_a_reading_under_way_there_is_no_early_picture(rig: Rig) -> None:
