@@ -32,12 +32,12 @@ class Arrivals:
         """Store a picked file, as part of ``run`` if one is given. Takes long.
 
         Raises:
-            FirstRayError: as :func:`edge_app.capture.files.take_file`.
+            FirstRayError: as :func:`edge_app.capture.files.take_file` and ``Store.claim``.
         """
         return take_file(path, self if run is None else _OfRun(self, run))
 
     def _arrived_for(self, run: UUID, film: UUID) -> None:
-        self._store().assign(film, run)
+        self._store().claim(film, run)
         self._arrived(film)
 
 

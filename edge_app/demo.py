@@ -102,13 +102,26 @@ def show(station: Station, sample: Path, scratch: Path) -> None:
     station.store.start_run(who={"estimated_age": 60, "sex": Sex.FEMALE}, encounter={"chief_complaint": "Dyspnoea"})
 
 
-def send(sample: Path, host: str, port: int, called: str) -> None:
-    """Send a DICOM file by C-STORE (PS3.4 Annex B), as a portable X-ray device does.
+def exposed(sample: Path, at: datetime | None = None) -> pydicom.Dataset:
+    """A DICOM file as if it had been exposed then, by this machine's clock; now if not given (PS3.3 C.7.6.1)."""
+    dataset = pydicom.dcmread(sample)
+    local = (at or datetime.now(UTC)).astimezone()
+    dataset.AcquisitionDate, dataset.AcquisitionTime = f"{local:%Y%m%d}", f"{local:%H%M%S.%f}"
+    return dataset
+
+
+def send(sample: Path, host: str, port: int, called: str, exposed_at: datetime | None = None) -> None:
+    """Send a DICOM file by C-STORE (PS3.4 Annex B), as a portable X-ray device does that has just exposed it.
+
+    Args:
+        sample: the file.
+        host, port, called: the receiver, and its AE title.
+        exposed_at: when it was exposed, if not now.
 
     Raises:
         FirstRayError: ``demo_not_sent`` where it was not taken.
     """
-    dataset = pydicom.dcmread(sample)
+    dataset = exposed(sample, exposed_at)
     device = AE(STATION)
     device.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
     association = device.associate(host, port, ae_title=called)

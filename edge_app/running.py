@@ -117,13 +117,20 @@ class Running:
             sync.wake()
 
     def set_dicom(self, settings: DicomSettings) -> None:
-        """Receive with other settings from now on, and remember them. Raises ``dicom_port_in_use``."""
-        if self._receiver is not None:
-            self._receiver.stop()
-        self.store.set_setting("dicom", settings_json(settings))
-        status = self._receive(settings)
-        if status.error:
-            raise status.error
+        """Receive with other settings from now on, and remember them; where that fails, go on with those before.
+
+        Raises:
+            FirstRayError: ``dicom_port_in_use``, ``dicom_address_unavailable``, or of the store.
+        """
+        before, remembered = self._receiver, self.store.setting("dicom")
+        self.store.set_setting("dicom", settings_json(settings))  # where this fails, nothing was stopped yet
+        if before is not None:
+            before.stop()
+        if error := self._receive(settings).error:
+            if before is not None:
+                self._receive(before.settings)
+            self.store.set_setting("dicom", remembered)
+            raise error
 
     def set_hot_folder(self, folder: Path | None) -> None:
         """Watch another folder, or none, from now on, and remember it."""

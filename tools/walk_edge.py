@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.edge.display import virtual_screen
+from edge_app.demo import exposed
 from firstray.demo import sample_radiograph
 from shared.hospital import Acknowledgement, ErMessage
 from tests.fake_hospital import FakeHospital
@@ -52,8 +53,11 @@ class Walk(Screen):
 
 
 def send(port: int, file: Path) -> None:
-    """Send a radiograph as an X-ray device does."""
-    subprocess.run(["storescu", "-aec", "FIRSTRAY", "-aet", "PORTABLE1", "127.0.0.1", str(port), str(file)], check=True)
+    """Send a radiograph as an X-ray device does that has just exposed it."""
+    with tempfile.NamedTemporaryFile(suffix=".dcm") as fresh:
+        exposed(file).save_as(fresh.name, enforce_file_format=True)
+        device = ["storescu", "-aec", "FIRSTRAY", "-aet", "PORTABLE1"]
+        subprocess.run([*device, "127.0.0.1", str(port), fresh.name], check=True)
 
 
 def free_port() -> int:

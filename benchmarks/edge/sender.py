@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import sys
 import time
+from pathlib import Path
 
-import pydicom
 from pydicom.uid import generate_uid
 from pynetdicom import AE
+
+from edge_app.demo import exposed
 
 
 def main() -> None:
     """Send as often as asked."""
-    port, path = int(sys.argv[1]), sys.argv[2]
-    dataset = pydicom.dcmread(path)
+    port, path = int(sys.argv[1]), Path(sys.argv[2])
+    dataset = exposed(path)
     if "--small" in sys.argv:
         pixels = dataset.pixel_array[::4, ::4]
         dataset.Rows, dataset.Columns = pixels.shape

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
-from uuid import UUID
 
 from edge_app.capture.files import copy
 from edge_app.capture.intake import Intake, Source
-from edge_app.capture.scan import Signature, mounted_media, regular_files, signature_of
+from edge_app.capture.scan import ENTRIES, Signature, mounted_media, regular_files, signature_of
 from edge_app.capture.sop_classes import RADIOGRAPH_CLASSES, START_BYTES, sop_class
 from shared.errors import FirstRayError, RadiographError
 from shared.radiograph import Limits, open_image
@@ -32,6 +31,8 @@ LOG: Final = logging.getLogger(__name__)
 STOP_S: Final = 30.0
 MOST_OF_TIME: Final = 0.1
 """Share of the time that may go into looking at folders: after a slow round follows a longer pause."""
+GONE_MARKS: Final = ENTRIES
+"""Of so many files that are no longer there is remembered that they were taken: their drive may come back."""
 
 ERRORS: Final[dict[str, tuple[str, str]]] = {
     "folder_unreadable": (
@@ -73,21 +74,21 @@ class HotFolder:
     """Takes in what appears in a folder or on a medium. Also a context manager that starts and stops.
 
     A file is taken when its size and time of modification stood still for ``settle_seconds``. What was taken or refused
-    is remembered while it is there; what was taken from the watched folder also over restarts, or a radiograph deleted
-    on this device would come back with every start. Where the store refuses (locked, full), the file is tried again
-    until it takes it.
+    is remembered while it is there. What was taken is remembered longer, over restarts and where a stick is plugged in
+    again, or a radiograph deleted on this device would come back, and into the run of whoever is the patient then.
+    Where the store refuses (locked, full), the file is tried again until it takes it.
 
     Args:
         intake: the store.
         folder: the watched folder, or None.
         media: lists the media to search, called once a round.
-        on_taken: told the id of each radiograph, on the watching thread.
         on_problem: told of each problem once, on the watching thread.
         interval: seconds from round to round.
         settle_seconds: how long a file must have stood still.
         most: a medium with more new radiographs than this is left alone (``folder_crowded``).
         limits: what a file may cost; ``file_bytes`` counts here.
-        recall, remember: give and keep the marks of files taken from the watched folder (texts that tell nothing).
+        recall, remember: give and keep the marks of files taken, and of those refused in the watched folder (texts that
+            tell nothing).
     """
 
     def __init__(
@@ -96,7 +97,6 @@ class HotFolder:
         folder: Path | None,
         *,
         media: Callable[[], list[Path]] = mounted_media,
-        on_taken: Callable[[UUID], None] | None = None,
         on_problem: Callable[[Problem], None] | None = None,
         interval: float = 1.0,
         settle_seconds: float = 2.0,
@@ -108,14 +108,14 @@ class HotFolder:
         self._intake = intake
         self._folder = folder
         self._media = media
-        self._on_taken = on_taken
         self._on_problem = on_problem
         self._interval = interval
         self._settle_seconds = settle_seconds
         self._most = most
         self._limits = limits or Limits()
         self._remember = remember
-        self._marks = set(recall())
+        self._marks = dict.fromkeys(recall())  # the latest last
+        self._marks_kept = True
         self._still: dict[Path, tuple[Signature, float]] = {}  # since when (monotonic) each file stands still
         self._done: dict[Path, Signature] = {}
         self._told: set[tuple[Path | None, str]] = set()  # (folder, or None for the store; code)
@@ -148,9 +148,7 @@ class HotFolder:
         media = self._media()
         found = {root: self._look(root) for root in (*filter(None, [self._folder]), *media)}
         if self._folder is not None:
-            self._done |= {path: seen for path, seen in found[self._folder].items() if mark(path, seen) in self._marks}
             self._take_all(self._settled(found[self._folder]))
-            self._keep_marks(found[self._folder])
         for medium in media:
             wanted = [path for path in self._settled(found[medium]) if self._is_wanted(path)]
             if len(wanted) > self._most:
@@ -159,6 +157,7 @@ class HotFolder:
             else:
                 self._take_all(wanted)
         self._forget(found)
+        self._keep_marks(found)
 
     def _run(self) -> None:
         while not self._stopping.is_set():
@@ -183,6 +182,9 @@ class HotFolder:
         now, settled = time.monotonic(), []
         for path, signature in found.items():
             if self._done.get(path) == signature:
+                continue
+            if mark(path, signature) in self._marks:
+                self._done[path] = signature
                 continue
             if path not in self._still or self._still[path][0] != signature:
                 self._still[path] = signature, now
@@ -210,6 +212,8 @@ class HotFolder:
                 self._take(path)
             except RadiographError as error:  # of the file: it is not tried again
                 self._done[path] = self._still[path][0]
+                if self._folder in path.parents:  # of a medium it may be its plug: it is tried when plugged in again
+                    self._mark(path)
                 self._tell_error(error, path)
             except FirstRayError as error:  # of the store: the next round tries again
                 if (None, error.code) not in self._told:
@@ -233,17 +237,24 @@ class HotFolder:
                     return
                 raise
         self._done[path] = signature
+        self._mark(path)
         self._told = {(root, code) for root, code in self._told if root is not None}
         LOG.info("radiograph %s stored", radiograph)
-        if self._on_taken is not None:
-            self._on_taken(radiograph)
 
-    def _keep_marks(self, found: dict[Path, Signature]) -> None:
-        """Remember what was dealt with and is still there, where that has changed."""
-        marks = {mark(path, seen) for path, seen in found.items() if self._done.get(path) == seen}
-        if found and marks != self._marks:  # an empty folder may be one whose drive is not connected
-            self._remember(sorted(marks))
-            self._marks = marks
+    def _mark(self, path: Path) -> None:
+        self._marks[mark(path, self._done[path])] = None
+        self._marks_kept = False
+
+    def _keep_marks(self, found: dict[Path, dict[Path, Signature]]) -> None:
+        """Have the marks kept where there are new ones: of all that is there, and the latest of what is gone."""
+        if self._marks_kept:
+            return
+        present = {mark(path, seen) for files in found.values() for path, seen in files.items()}
+        gone = [each for each in self._marks if each not in present]
+        for each in gone[:-GONE_MARKS]:
+            del self._marks[each]
+        self._remember(list(self._marks))
+        self._marks_kept = True
 
     def _forget(self, found: dict[Path, dict[Path, Signature]]) -> None:
         """Forget what is gone, so that a stick plugged in again is looked at again."""

@@ -14,6 +14,7 @@ from edge_app.store.tables import (
     DiagnosisRow,
     EncounterRow,
     FindingRow,
+    InboxRow,
     PatientRow,
     RadiographRow,
     RecordRow,
@@ -66,9 +67,9 @@ def fill(session: Session, row: RecordRow, fields: Fields) -> None:
         case RadiographRow(), RadiographFields(received_at=received) if received is not None:
             row.encounter = visible(session, EncounterRow, fields.encounter).id if fields.encounter else None
             row.sha256, row.received_at = fields.sha256 or "", received
-            session.execute(
-                update(FindingRow).where(col(FindingRow.radiograph) == row.id).values(encounter=row.encounter)
-            )
+            for follower in (FindingRow, InboxRow):
+                of_film = col(follower.radiograph) == row.id
+                session.execute(update(follower).where(of_film).values(encounter=row.encounter))
         case DiagnosisRow(), DiagnosisFields(made_at=made) if made is not None:
             row.radiograph, row.made_at = visible(session, RadiographRow, fields.radiograph).id, made
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
@@ -78,11 +79,12 @@ def _views(session: Session, rows: Sequence[RadiographRow]) -> list[Film]:
     readings = {row.id: row for row in session.exec(select(DiagnosisRow).where(col(DiagnosisRow.id).in_(latest)))}
     pictured = set(session.exec(select(ImageRow.diagnosis).where(col(ImageRow.diagnosis).in_(latest))))
     delivery = _delivery.of_films(session, ids)
-    said = _said(session, ids)
+    said, news = _said(session, ids)
     views = []
     for row in rows:
         fields = RadiographFields.model_validate_json(row.content)
         reading = _reading(readings[row.diagnosis]) if row.diagnosis else None
+        previewed = fields.preview_sha256 is not None or not reading  # one may still be made
         server, confirmed = (said.get((row.id, kind)) for kind in ("server_diagnosis", "confirmed_reading"))
         views.append(
             Film(
@@ -101,9 +103,10 @@ def _views(session: Session, rows: Sequence[RadiographRow]) -> list[Film]:
                 error=reading.error if reading else None,
                 overridden=reading.overridden if reading else False,
                 picture=row.diagnosis in pictured,
-                delivery=delivery[row.id],
+                delivery={part: state for part, state in delivery[row.id].items() if part != "preview" or previewed},
                 server=server if isinstance(server, ServerDiagnosis) else None,
                 reading=confirmed if isinstance(confirmed, ConfirmedReading) else None,
+                news=news[row.id],
             )
         )
     return views
@@ -113,7 +116,11 @@ def _reading(row: DiagnosisRow) -> DiagnosisFields:
     return DiagnosisFields.model_validate_json(row.content)
 
 
-def _said(session: Session, films: Sequence[UUID]) -> dict[tuple[UUID | None, str], Content]:
-    """The hospital's latest word of each kind on each radiograph."""
-    items = select(InboxRow).where(col(InboxRow.radiograph).in_(films)).order_by(col(InboxRow.id))
-    return {(item.radiograph, item.kind): CONTENT.validate_json(item.body) for item in session.exec(items)}
+def _said(
+    session: Session, films: Sequence[UUID]
+) -> tuple[dict[tuple[UUID | None, str], Content], Counter[UUID | None]]:
+    """The hospital's latest word of each kind on each radiograph, and how many the crew has not seen."""
+    of_films = select(InboxRow).where(col(InboxRow.radiograph).in_(films)).order_by(col(InboxRow.id))
+    items = session.exec(of_films).all()
+    latest = {(item.radiograph, item.kind): CONTENT.validate_json(item.body) for item in items}
+    return latest, Counter(item.radiograph for item in items if not item.seen)

@@ -116,11 +116,15 @@ class Transaction:
         self._tell_of(row)
         return id
 
-    def put(self, type: RecordType, id: UUID, fields: Mapping[str, Any]) -> bool:
-        """Change a record; only fields whose value differs count. Returns whether any did."""
+    def put(self, type: RecordType, id: UUID, fields: Mapping[str, Any], *, whole: bool = False) -> bool:
+        """Change a record; only fields whose value differs count, or all it has if it is said ``whole``.
+
+        Returns whether there were any.
+        """
         row = self.get(type, id)
         content = json.loads(row.content)
-        changed = {name: value for name, value in _checked(type, fields).items() if content[name] != value}
+        checked = _checked(type, fields)
+        changed = content | checked if whole else {name: new for name, new in checked.items() if content[name] != new}
         if not changed:
             return False
         if type is RecordType.DIAGNOSIS or (type is RecordType.RADIOGRAPH and changed.keys() & FIXED):

@@ -71,7 +71,10 @@ class StoreSpool:
 
 
 def adopt(journal: Journal, images: Images, label: Label) -> UUID:
-    """Make the record of an original that lies in its place, unless there is one of the same bytes; returns its id."""
+    """Make the record of an original that lies in its place, and queue it, unless there is one of the same bytes.
+
+    Returns its id.
+    """
     with journal.change() as transaction:
         if known := _same_bytes(transaction.session, label.sha256):
             _queue_mended(transaction, label.sha256)
@@ -79,6 +82,7 @@ def adopt(journal: Journal, images: Images, label: Label) -> UUID:
         fields = label.model_dump(include={"sha256", "size", "received_at", "source", "station"})
         id = transaction.make(RecordType.RADIOGRAPH, fields, label.radiograph)
         _own(transaction.session, images, label)
+        _queue(transaction.session, id, ImageKind.ORIGINAL, label.sha256, label.size)  # whether it is read or not
         return id
 
 
@@ -170,6 +174,8 @@ def _write_reading(
     (film, id), session = ids, transaction.session
     if preview := labels.get("preview"):
         radiograph |= {"preview_sha256": preview.sha256, "preview_size": preview.size}
+    if visible(session, RadiographRow, film).encounter is not None:
+        radiograph.pop("encounter", None)  # somebody has said it meanwhile
     transaction.put(RecordType.RADIOGRAPH, film, radiograph)
     made = {"radiograph": film, "made_at": datetime.now(UTC)} | dict(reading)
     transaction.make(RecordType.DIAGNOSIS, made, id)
@@ -184,10 +190,6 @@ def _write_reading(
         _own(session, images, label)
     if preview:
         _queue(session, film, ImageKind.PREVIEW, preview.sha256, preview.size)
-    original = session.exec(
-        select(ImageRow).where(col(ImageRow.radiograph) == film, col(ImageRow.kind) == "original")
-    ).one()
-    _queue(session, film, ImageKind.ORIGINAL, original.sha256, original.size)
     session.execute(update(UploadRow).where(col(UploadRow.radiograph) == film).values(urgent=urgent))
     return outdated
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from edge_app.store import _deleting, _films, _opening, _runs, _settings, _standing
+from edge_app.store import _deleting, _films, _inbox, _opening, _runs, _settings, _standing
 from edge_app.store._columns import visible
 from edge_app.store._database import Database
 from edge_app.store.errors import StoreError
@@ -31,6 +31,7 @@ class Reads:
         text: str = "",
         *,
         under_way: bool | None = None,
+        open_after: datetime | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         finding: str | None = None,
@@ -43,12 +44,13 @@ class Reads:
         Args:
             text: words that must all occur in name, identifiers, incident number or complaint.
             under_way: only those under way (True) or ended (False).
+            open_after: only those under way, or ended after this moment.
             since, until: begun from ... on and before ...
             finding: key of a finding that is likely on one of its radiographs.
             patient: only those of one patient.
             limit, before: a page: so many, those that come after the run ``before`` in the list.
         """
-        wanted = _runs.Filter(text, under_way, since, until, finding, patient, limit, before)
+        wanted = _runs.Filter(text, under_way, open_after, since, until, finding, patient, limit, before)
         with self._database.reading() as session:
             return _runs.runs(session, wanted)
 
@@ -105,6 +107,11 @@ class Reads:
         if row is None:
             raise StoreError("record_unknown")
         return self._images.read(row.name, row.sha256)
+
+    def heard(self) -> int:
+        """Id of the latest item that the hospital said: what is read after this shows all up to it."""
+        with self._database.reading() as session:
+            return _inbox.position(session)
 
     def deletions(self) -> list[Deletion]:
         """What can still be undone, latest first."""

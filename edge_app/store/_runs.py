@@ -23,7 +23,7 @@ from edge_app.store.tables import (
     VitalSignsRow,
     moment_text,
 )
-from edge_app.store.views import Patient, Run, RunRow, VitalSigns
+from edge_app.store.views import Delivery, Patient, Run, RunRow, VitalSigns
 from shared.diagnosis import Diagnosis
 from shared.findings import FINDINGS, Urgency
 from shared.hospital import Acknowledgement, ErMessage
@@ -47,6 +47,7 @@ class Filter:
 
     text: str = ""
     under_way: bool | None = None
+    open_after: datetime | None = None
     since: datetime | None = None
     until: datetime | None = None
     finding: str | None = None
@@ -62,6 +63,9 @@ def runs(session: Session, wanted: Filter) -> list[RunRow]:
     conditions += _words(wanted.text, values)
     if wanted.under_way is not None:
         conditions.append(f"ended_at IS {'' if wanted.under_way else 'NOT '}NULL")
+    if wanted.open_after:
+        conditions.append("(ended_at IS NULL OR ended_at > :open_after)")
+        values["open_after"] = moment_text(wanted.open_after)
     if wanted.since:
         conditions.append("started_at >= :since")
         values["since"] = moment_text(wanted.since)
@@ -151,6 +155,8 @@ def _rows(session: Session, ids: Sequence[UUID]) -> list[RunRow]:
     latest = _latest(session, ids)
     urgent = _urgent(session, ids)
     heard = _heard(session, ids)
+    held = [id for id in ids if heard[id]["acknowledgement"] and delivery[id] is Delivery.HELD]
+    seen = _delivery.seen(session, held)
     return [
         RunRow(
             id=id,
@@ -162,7 +168,7 @@ def _rows(session: Session, ids: Sequence[UUID]) -> list[RunRow]:
             latest=latest.get(id),
             urgent=tuple(sorted(urgent[id], key=_ORDER.__getitem__)),
             delivery=delivery[id],
-            acknowledged=heard[id]["acknowledgement"] > 0,
+            acknowledged=id in seen,
             news=heard[id]["news"],
         )
         for id in ids
@@ -211,7 +217,12 @@ def _urgent(session: Session, runs: Sequence[UUID]) -> dict[UUID, set[str]]:
 
 def _heard(session: Session, runs: Sequence[UUID]) -> dict[UUID, Counter[str]]:
     heard: dict[UUID, Counter[str]] = defaultdict(Counter)
-    chosen = select(InboxRow.encounter, InboxRow.kind, InboxRow.seen).where(col(InboxRow.encounter).in_(runs))
+    shown = col(RadiographRow.id).is_not(None) & col(RadiographRow.hidden).is_(None)
+    chosen = (
+        select(InboxRow.encounter, InboxRow.kind, InboxRow.seen)
+        .join(RadiographRow, col(RadiographRow.id) == col(InboxRow.radiograph), isouter=True)
+        .where(col(InboxRow.encounter).in_(runs), col(InboxRow.radiograph).is_(None) | shown)
+    )
     for run, kind, seen in session.exec(chosen):
         if run:
             heard[run][kind] += 1

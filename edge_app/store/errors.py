@@ -57,6 +57,10 @@ _TEXTS: Final = {
         "The stored image is damaged or missing, so it is not shown.",
         "Send the image again from the X-ray device; the record is kept.",
     ),
+    "film_of_another_run": (
+        "This image is on this device already and belongs to another run; nothing was changed.",
+        "Open it in its run. If it does not belong there, choose “It belongs to another run”.",
+    ),
     "deletion_past": (
         "What was deleted is gone for good and cannot be brought back.",
         "Nothing more can be done on this device.",

@@ -28,6 +28,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from pydantic import BaseModel, Field
 
+from edge_app.clocks import seconds_since_boot
 from edge_app.store._disk import make_folder, sync_folder, write_durably
 from edge_app.store._memory import forbid_core_dumps
 from edge_app.store.errors import StoreError, coded
@@ -267,8 +268,8 @@ def _moment() -> dict[str, Any]:
     """Now, by the wall clock and by the seconds since this start of the machine, which nobody can set."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return {"wall": time.time(), "boot": boot, "up": time.clock_gettime(time.CLOCK_BOOTTIME)}
-    except (OSError, AttributeError):
+        return {"wall": time.time(), "boot": boot, "up": seconds_since_boot()}
+    except OSError:
         return {"wall": time.time(), "boot": None, "up": 0.0}
 
 

@@ -26,7 +26,7 @@ from edge_app.store.errors import StoreError, not_allowed
 from edge_app.store.images import Images
 from edge_app.store.keys import MasterKey
 from edge_app.store.outbox import Outbox
-from edge_app.store.tables import EncounterRow, VitalSignsRow
+from edge_app.store.tables import EncounterRow, RadiographRow, VitalSignsRow
 from edge_app.store.views import Backup, Change, Deletion
 from shared.diagnosis import Diagnosis
 from shared.records import RecordType
@@ -131,6 +131,9 @@ class Store(Reads):
     ) -> UUID:
         """Begin a run, now, of a known patient or (None) of a new one; returns its id.
 
+        All of a known patient is said again, for the hospital may have purged it with its earlier runs; after the run,
+        since a patient of no run may be purged any time.
+
         Args:
             patient: id, or None.
             who: fields of the patient (``PatientFields``); of a known one, what changes.
@@ -140,12 +143,12 @@ class Store(Reads):
             StoreError: ``value_not_allowed``, ``record_unknown``, ``disk_full``, ...
         """
         with self._journal.change() as transaction:
-            if patient is None:
-                patient = transaction.make(RecordType.PATIENT, who)
-            elif who:
-                transaction.put(RecordType.PATIENT, patient, who)
-            fields = {"started_at": datetime.now(UTC)} | dict(encounter) | {"patient": patient}
-            return transaction.make(RecordType.ENCOUNTER, fields)
+            of = patient or transaction.make(RecordType.PATIENT, who)
+            fields = {"started_at": datetime.now(UTC)} | dict(encounter) | {"patient": of}
+            run = transaction.make(RecordType.ENCOUNTER, fields)
+            if patient is not None:
+                transaction.put(RecordType.PATIENT, patient, who, whole=True)
+            return run
 
     def end_run(self, id: UUID) -> None:
         """End a run now, unless it has ended."""
@@ -197,14 +200,15 @@ class Store(Reads):
         preview: bytes | None = None,
         new_run: bool = False,
     ) -> UUID:
-        """What was read of a radiograph, or why nothing could be; queues preview and original for the hospital.
+        """What was read of a radiograph, or why nothing could be; queues the preview for the hospital.
 
         Args:
             film: id of the radiograph.
             diagnosis: the result, or None with the ``error``'s code.
             error: code of the error.
             overridden: read in spite of the gate's refusal.
-            radiograph: fields of the radiograph that reading the file showed (``device_patient``, ...).
+            radiograph: fields of the radiograph that reading the file showed (``device_patient``, ...); its
+                ``encounter`` counts only while it has none.
             picture: display picture, kept with this reading on this device only.
             preview: small JPEG with boxes, sent ahead of the original.
             new_run: begin a run of an unknown patient for it, in the same transaction.
@@ -225,6 +229,13 @@ class Store(Reads):
         """Say which run a radiograph belongs to. Raises ``record_unknown``."""
         self.change(RecordType.RADIOGRAPH, film, {"encounter": run})
 
+    def claim(self, film: UUID, run: UUID) -> None:
+        """Put a radiograph into a run, unless another has it. Raises ``film_of_another_run``, ``record_unknown``."""
+        with self._journal.change() as transaction:
+            if visible(transaction.session, RadiographRow, film).encounter not in (None, run):
+                raise StoreError("film_of_another_run")
+            transaction.put(RecordType.RADIOGRAPH, film, {"encounter": run})
+
     def delete_run(self, id: UUID, reason: str = "", undo_seconds: float = 600) -> Deletion:
         """Hide a run with all that belongs to it, and delete it for good when the time to undo is over."""
         return _deleting.hide(self._journal, "run", id, reason, undo_seconds)
@@ -241,9 +252,13 @@ class Store(Reads):
         """Delete for good what is due; to be called now and then."""
         _deleting.settle(self._journal, self._images, self._graves, now or datetime.now(UTC))
 
-    def seen(self, run: UUID) -> None:
-        """The crew has seen all that the hospital said about a run."""
-        _inbox.seen(self._journal, run)
+    def run_seen(self, run: UUID, until: int) -> None:
+        """The crew has seen what the hospital said about a run and its radiographs; ``until``: see :meth:`heard`."""
+        _inbox.run_seen(self._journal, run, until)
+
+    def film_seen(self, film: UUID, until: int) -> None:
+        """The crew has seen what the hospital said about one radiograph; ``until``: see :meth:`heard`."""
+        _inbox.film_seen(self._journal, film, until)
 
     def set_setting(self, key: str, value: Any) -> None:
         """Keep a small value (anything JSON can say); keys do not begin with an underscore."""

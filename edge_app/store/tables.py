@@ -172,7 +172,7 @@ class EventRow(SQLModel, table=True):
 
 
 class InboxRow(SQLModel, table=True):
-    """Something the hospital said; ``id`` is the hospital's."""
+    """Something the hospital said; ``id`` is the hospital's. ``encounter`` is the run that its radiograph is of now."""
 
     __table_args__ = (Index("ix_inbox_of_run", "encounter", "kind", "seen"),)
 

@@ -27,9 +27,10 @@ class Delivery(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something was committed: ``kind`` is run, film, patient, delivery, inbox, deletion, setting or health.
+    """Something was committed: ``kind`` is run, film, patient, delivery, inbox, reviewed, deletion, setting or health.
 
-    ``id`` is of the run, film, patient or deletion; None where it is about no single one.
+    ``inbox`` is what the hospital said about a run, ``reviewed`` what it read itself in a film. ``id`` is of the run,
+    film, patient or deletion; None where it is about no single one.
     """
 
     kind: str
@@ -79,8 +80,9 @@ class RunRow:
         radiographs: how many it has, and of these how many are still to be read (``unread``).
         latest: the diagnosis of its latest radiograph that was read; None where there is none.
         urgent: urgent findings of all its radiographs, most urgent first.
-        delivery: of records and previews; originals may still be on their way.
-        acknowledged: someone in the ER has looked.
+        delivery: of records and previews, and of originals that have no preview; other originals may still be on
+            their way.
+        acknowledged: the hospital holds it, and someone in the ER has looked since it has all images and readings.
         news: answers of the hospital (messages, readings, diagnoses) not yet seen by the crew.
     """
 
@@ -108,9 +110,10 @@ class Film:
         received_at, source, station, acquired_at, device_patient: as in ``RadiographFields``.
         diagnosis_id, made_at, diagnosis, error, overridden: as in ``DiagnosisFields``; None/False before it is read.
         picture: there is a display picture (:meth:`Store.picture`).
-        delivery: of the record, the preview and the original.
+        delivery: of the record, the preview (unless there is none) and the original.
         server: the hospital's own diagnosis, where it sent one.
         reading: a physician's confirmed reading, where there is one.
+        news: of these, how many the crew has not seen yet.
     """
 
     id: UUID
@@ -131,6 +134,7 @@ class Film:
     delivery: dict[str, Delivery]
     server: ServerDiagnosis | None
     reading: ConfirmedReading | None
+    news: int = 0
 
     @property
     def waiting_to_be_read(self) -> bool:

@@ -128,9 +128,10 @@ class EnrolledCredentials:
         """The token as a header (RFC 6750)."""
         return {"Authorization": f"Bearer {self._token}"}
 
-    def refused(self) -> None:
-        """The token is good no longer, whatever it said."""
-        self._token = ""
+    def refused(self, shown: Mapping[str, str]) -> None:
+        """That token is good no longer, whatever it said; another lane may have got a new one meanwhile."""
+        if shown == self.headers():
+            self._token = ""
 
 
 def _base64url(data: bytes) -> str:

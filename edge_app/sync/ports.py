@@ -117,8 +117,8 @@ class Credentials(Protocol):
     def headers(self) -> Mapping[str, str]:
         """Headers of the next request. Raises ``FirstRayError`` where there are none now."""
 
-    def refused(self) -> None:
-        """The hospital answered 401 to the last headers: make new ones if that is possible."""
+    def refused(self, shown: Mapping[str, str]) -> None:
+        """The hospital answered 401 to these headers: make new ones if that is possible, and not done since."""
 
 
 class StaticCredentials:
@@ -138,5 +138,5 @@ class StaticCredentials:
         """The token as a header."""
         return self._headers
 
-    def refused(self) -> None:
+    def refused(self, shown: Mapping[str, str]) -> None:
         """Nothing can be renewed."""

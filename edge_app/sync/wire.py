@@ -153,11 +153,12 @@ class Wire:
             FirstRayError: there are no credentials.
         """
         for last_try in (False, True):
+            shown: Mapping[str, str] = {}
             try:
                 shown = await self._credentials_shown()
                 return await self._measured(method, path, {**(headers or {}), **shown}, params or {}, body, longer_s)
             except Denied:
-                await self._blocking(self._credentials.refused)
+                await self._blocking(self._credentials.refused, shown)
                 if last_try:
                     raise
         raise AssertionError("unreachable")
@@ -172,7 +173,7 @@ class Wire:
                 if not answer.well:
                     raise Denied
                 await self._blocking(self._credentials.renewed, answer.body)
-        return await self._blocking(self._credentials.headers)
+            return await self._blocking(self._credentials.headers)
 
     async def _measured(
         self,

@@ -37,10 +37,10 @@ class Teller:
         self._toast.open(stage)
 
     def arrived(self, stack: Sequence[Place], lift: float) -> None:
-        """The user is somewhere: what leads there need not be offered any more, and other buttons must stay free."""
+        """The user is at the last of ``stack``: what leads there is not offered any more, other buttons stay free."""
         if self._toast is not None:
             self._toast.lift = lift
-        if self._said is not None and self._said.place is not None and self._said.place in stack:
+        if self._said is not None and self._said.place == stack[-1]:
             self._end()
 
     def deletion_changed(self, deletion: UUID | None) -> None:

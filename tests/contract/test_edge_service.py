@@ -18,7 +18,7 @@ from shared.events import Event, Position, first_break
 from shared.radiograph import decode_radiograph, load_radiograph
 
 PIN = "271828"
-SECONDS = 60.0
+SECONDS = 120.0
 
 pytestmark = pytest.mark.skipif(shutil.which("storescu") is None, reason="storescu not installed (Debian: dcmtk)")
 

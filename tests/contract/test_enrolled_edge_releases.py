@@ -179,13 +179,13 @@ def test_a_device_fetches_installs_reads_with_it_and_goes_back(tmp_path: Path, a
         try:
             station.warm_up()
             station.set_up("271828")
-            until(lambda: station.status().models.ready, 60)
+            until(lambda: station.status().models.ready)
             assert station.status().models.release == first
             station.enrol(running.url, str(enrolment.make_code(running.hospital, "user:admin", "Ambulance 7").code))
             releases.assign(running.hospital, "general", "new-1", "user:admin")
-            until(lambda: station.status().models.release == "new-1", 90)
+            until(lambda: station.status().models.release == "new-1")
             film = station.take_file(chest)
-            until(lambda: not station.store.film(film).waiting_to_be_read, 60)
+            until(lambda: not station.store.film(film).waiting_to_be_read)
             diagnosis = station.store.film(film).diagnosis
             assert diagnosis is not None
             assert diagnosis.release == "new-1"

@@ -6,6 +6,7 @@ import socket
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -26,7 +27,7 @@ from shared.radiograph import load_radiograph
 from tests.fake_hospital import FakeHospital
 
 PIN = "271828"
-SECONDS = 60.0
+SECONDS = 120.0
 
 
 class Device:
@@ -66,10 +67,10 @@ class Device:
         )
         return store.film(film)
 
-    def receive(self, sample: Path) -> Film:
-        """Send a file by C-STORE; the film once it is read."""
+    def receive(self, sample: Path, exposed_at: datetime | None = None) -> Film:
+        """Send a file by C-STORE, as exposed now if not told when; the film once it is read."""
         before = {film.id for film in self.films()}
-        demo.send(sample, "127.0.0.1", self.station.dicom_address[1], "FIRSTRAY")
+        demo.send(sample, "127.0.0.1", self.station.dicom_address[1], "FIRSTRAY", exposed_at)
         (film,) = {film.id for film in self.films()} - before
         return self.read(film)
 
@@ -109,8 +110,10 @@ def test_an_image_finds_the_one_run_under_way(device: Device, chest: Path) -> No
     assert film.run == run
     assert film.diagnosis is not None
     assert film.device_patient is not None
-    assert film.acquired_at == "19950926 125130"
+    assert film.acquired_at is not None
+    assert film.acquired_at.startswith(f"{film.received_at.astimezone():%Y%m%d} ")
     assert film.station == demo.STATION
+    device.wait(lambda: Change("read", film.id) in device.told, "the news of its reading")
     kinds = [change.kind for change in device.told if change.id == film.id]
     assert kinds.index("reading") < kinds.index("picture") < kinds.index("read")
     assert device.station.picture(film.id).pixels.shape == (1955, 1841)
@@ -120,6 +123,20 @@ def test_an_image_finds_the_one_run_under_way(device: Device, chest: Path) -> No
 def test_an_image_with_another_patients_name_asks(device: Device, chest: Path) -> None:
     device.station.store.start_run(who={"name": "Park Jimin"})
     assert device.receive(chest).run is None
+
+
+def test_an_image_exposed_long_before_the_run_asks(device: Device, chest: Path, tmp_path: Path) -> None:
+    device.station.store.start_run()
+    film = device.receive(chest, datetime(1995, 9, 26, 12, 51, 30, tzinfo=UTC))
+    assert film.acquired_at is not None
+    assert film.acquired_at.startswith("1995092")
+    assert film.run is None
+    (tmp_path / "watched").mkdir()
+    (tmp_path / "watched" / "old.dcm").write_bytes(chest.read_bytes())
+    device.station.set_hot_folder(tmp_path / "watched")
+    device.wait(lambda: [film for film in device.films() if film.source == "folder"], "the image")
+    (film,) = (film for film in device.films() if film.source == "folder")
+    assert device.read(film.id).run is None
 
 
 def test_an_image_of_no_or_of_two_runs_asks(device: Device, chest: Path, legs: Path) -> None:
@@ -186,7 +203,7 @@ def test_all_is_there_after_a_restart(device: Device, chest: Path, tmp_path: Pat
     again.station.close()
 
 
-def test_a_port_in_use_is_said_and_the_rest_goes_on(device: Device, chest: Path) -> None:
+def test_a_port_in_use_is_said_and_the_receiver_goes_on_as_before(device: Device, chest: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -195,8 +212,8 @@ def test_a_port_in_use_is_said_and_the_rest_goes_on(device: Device, chest: Path)
     assert caught.value.code == "dicom_port_in_use"
     receiver = device.station.status().receiver
     assert receiver is not None
-    assert receiver.error is not None
-    assert device.read(device.station.take_file(chest)).diagnosis is not None
+    assert receiver.problem is None
+    assert device.receive(chest).diagnosis is not None
     device.station.set_dicom(DicomSettings(host="127.0.0.1", port=0, ae_title="RAY2"))
     assert device.station.status().dicom.ae_title == "RAY2"
 

@@ -61,8 +61,8 @@ def a_run(store: Store, size: int = 50_000) -> tuple[object, object]:
 
 
 def test_a_run_reaches_the_hospital_and_its_answers_reach_the_crew(store: Store, hospital: FakeHospital) -> None:
+    run, film = a_run(store)  # before there is a link: else the original may be there before there is a preview
     with syncing(store, hospital) as client:
-        run, film = a_run(store)
         until(lambda: all_held(store))
         row = store.run(run).row  # type: ignore[arg-type]
         assert row.delivery is Delivery.HELD
@@ -100,8 +100,8 @@ def test_a_store_that_is_closed_in_the_middle_goes_on_after_it_is_opened(
     tmp_path: Path, hospital: FakeHospital
 ) -> None:
     store = open_store(tmp_path / "interrupted")
-    with Shaper(hospital.port, bits_per_second=600_000) as link, syncing(store, hospital, link.url):
-        a_run(store, size=150_000)
+    a_run(store, size=150_000)
+    with Shaper(hospital.port, bits_per_second=300_000) as link, syncing(store, hospital, link.url):
         until(lambda: any(upload.offset for upload in store.outbox.next_uploads(ImageKind.ORIGINAL)))
     store.close()
     hospital.requests.clear()

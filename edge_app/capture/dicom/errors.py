@@ -22,6 +22,10 @@ ERRORS: Final[dict[str, tuple[str, str]]] = {
         "The DICOM receiver cannot listen on this address, so no image can arrive by itself.",
         "Check the network connection and the address in the settings; a port below 1024 needs permission.",
     ),
+    "dicom_not_listening": (
+        "The DICOM receiver does not listen, so no image can arrive by itself.",
+        "Save its settings again, or restart FirstRay.",
+    ),
     "dicom_peer_not_allowed": (
         "A device outside the allowed networks tried to connect.",
         "If it is the X-ray device, add its network to the settings.",

@@ -129,6 +129,8 @@ class DicomReceiver:
         self._stopping = True
         self._server.shutdown()
         self._thread.join(max(deadline - time.monotonic(), 0.0))
+        while not all(each.is_alive() for each in self._server.active_associations):
+            time.sleep(POLL_SECONDS / 10)  # a connection is just beginning; until it has, its thread cannot be joined
         associations = [each for each in self._server.active_associations if isinstance(each, ReceivingAssociation)]
         while any(each.streaming.is_answering for each in associations if each.is_alive()):
             if time.monotonic() > deadline:
@@ -137,7 +139,7 @@ class DicomReceiver:
             time.sleep(POLL_SECONDS / 10)
         for association in associations:
             association.abort(block=False)
-        for association in associations:
+        for association in filter(Association.is_alive, associations):
             association.join(max(min(deadline - time.monotonic(), self.settings.acse_seconds), 0.1))
         self._server = self._thread = None
         self._bulletin.listening(False)

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 from uuid import UUID
 
+from edge_app.capture.dicom.errors import dicom_error
 from shared.errors import FirstRayError
 
 LOG: Final = logging.getLogger(__name__)
@@ -64,6 +65,11 @@ class ReceiverStatus:
     last_refused: Happening | None = None
     received: int = 0
     refused: int = 0
+
+    @property
+    def problem(self) -> FirstRayError | None:
+        """Why no device can connect; None where they can."""
+        return None if self.listening else self.error or dicom_error("dicom_not_listening")
 
 
 class Bulletin:

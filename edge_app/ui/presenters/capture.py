@@ -22,13 +22,11 @@ class Capture:
 
     Attributes:
         waiting: radiographs of no run, oldest first.
-        under_way: runs they may belong to, latest first.
         status: of the receiver and the watched folder; None until it is read.
         taking: files that are being taken in.
     """
 
     waiting: tuple[Film, ...] = ()
-    under_way: tuple[RunRow, ...] = ()
     status: Status | None = None
     taking: int = 0
     error: FirstRayError | None = None
@@ -54,11 +52,7 @@ class CapturePresenter(Presenter[Capture]):
     def _fetch(self, state: Capture) -> dict[str, Any]:
         del state
         store = self._station.store
-        return {
-            "waiting": tuple(store.waiting_films()),
-            "under_way": tuple(store.runs(under_way=True)),
-            "status": self._station.status(),
-        }
+        return {"waiting": tuple(store.waiting_films()), "status": self._station.status()}
 
     def _done(self, film: UUID) -> None:
         self._set(taking=self._state.taking - 1)

@@ -71,14 +71,17 @@ class ComparePresenter(Presenter[Compare]):
         films = [store.film(side.id) for side in state.sides]
         run = next((film.run for film in films if film.run), None)
         patient = store.run(run).patient if run else None
-        sides = tuple(
-            replace(side, film=film, picture=side.picture if side.film == film else None)
-            for side, film in zip(state.sides, films, strict=True)
-        )
+        sides = tuple(replace(side, film=film) for side, film in zip(state.sides, films, strict=True))
         of_patient = tuple(store.films_of_patient(patient.id)) if patient else ()
         return {"sides": sides, "patient": patient, "films": of_patient}
 
     def _fetched(self, question: int, changes: dict[str, Any]) -> None:
+        if "sides" in changes:
+            both = zip(changes["sides"], self._state.sides, strict=True)
+            changes["sides"] = tuple(
+                replace(side, picture=now.picture if _reading(now.film) == _reading(side.film) else None)
+                for side, now in both
+            )
         super()._fetched(question, changes)
         for number, side in enumerate(self._state.sides):
             if side.film is not None and side.film.picture and side.picture is None:
@@ -95,8 +98,13 @@ class ComparePresenter(Presenter[Compare]):
 
         def done(picture: Picture) -> None:
             sides = list(self._state.sides)
-            if sides[number].film == film:
+            if sides[number].picture is None and _reading(sides[number].film) == _reading(film):
                 sides[number] = replace(sides[number], picture=picture)
                 self._set(sides=(sides[0], sides[1]))
 
         self._do(work, done, long=True)
+
+
+def _reading(film: Film | None) -> tuple[UUID, UUID | None] | None:
+    """What a picture is of: a radiograph as one reading shows it."""
+    return (film.id, film.diagnosis_id) if film else None

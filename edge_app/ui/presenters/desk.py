@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 from shared.errors import FirstRayError
 
 if TYPE_CHECKING:
-    from edge_app.station import Change, Station
+    from edge_app.station import Station
 
 log = logging.getLogger(__name__)
 
@@ -125,11 +125,6 @@ class Presenter(Generic[State]):
         """Change what is asked for; an answer to the question before is dropped."""
         self._question += 1
         self._set(**changes)
-        self.reload()
-
-    def changed(self, change: Change) -> None:
-        """Something on the device changed; by default everything is read again."""
-        del change
         self.reload()
 
     def dismiss(self) -> None:

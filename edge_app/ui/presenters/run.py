@@ -25,6 +25,7 @@ class RunState:
 
     Attributes:
         run: None until it is read, and after it is deleted.
+        heard: what the hospital said up to this item is in ``run``.
         gone: it was deleted, here or by undoing nothing.
         wrong: field -> why what was typed was not saved.
         saved: grows with each field saved; the screen shows that it was.
@@ -34,6 +35,7 @@ class RunState:
     """
 
     run: Run | None = None
+    heard: int = 0
     gone: bool = False
     wrong: Mapping[str, Mistake] = field(default_factory=dict)
     saved: int = 0
@@ -136,13 +138,14 @@ class RunPresenter(Presenter[RunState]):
         self._do(lambda: self._station.store.delete_run(self._run), self._gone)
 
     def seen(self) -> None:
-        """The crew has seen what the hospital answered."""
-        run = self._state.run
+        """What is shown of the hospital's answers has been seen."""
+        run, heard = self._state.run, self._state.heard
         if run is not None and run.row.news:
-            self._do(lambda: self._station.store.seen(self._run))
+            self._do(lambda: self._station.store.run_seen(self._run, heard))
 
     def _fetch(self, state: RunState) -> dict[str, Any]:
         del state
+        heard = self._station.store.heard()
         try:
             run = self._station.store.run(self._run)
         except FirstRayError as error:
@@ -151,8 +154,8 @@ class RunPresenter(Presenter[RunState]):
             raise
         reading = frozenset(film.id for film in run.films if self._station.is_reading(film))
         receiver = self._station.status().receiver
-        receiving = receiver is not None and receiver.error is None
-        return {"run": run, "gone": False, "reading": reading, "receiving": receiving}
+        receiving = receiver is not None and receiver.listening
+        return {"run": run, "heard": heard, "gone": False, "reading": reading, "receiving": receiving}
 
     def _refuse(self, name: str, value: object) -> bool:
         """Whether ``value`` is a mistake; it is shown at its field then."""

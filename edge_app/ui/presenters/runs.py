@@ -36,7 +36,6 @@ class Runs:
         not_receiving, not_reading: why no image can come from the X-ray device, why none can be read; None if all is
             well.
         by_patient: patients are listed instead of runs.
-        starting: a run is being opened.
     """
 
     loading: bool = True
@@ -73,7 +72,7 @@ class RunsPresenter(Presenter[Runs]):
         changes: dict[str, Any] = {
             "loading": False,
             "waiting": tuple(store.waiting_films()),
-            "not_receiving": status.receiver.error if status.receiver else None,
+            "not_receiving": status.receiver.problem if status.receiver else None,
             "not_reading": status.models.error,
         }
         if state.by_patient:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from edge_app.clocks import seconds_since_boot
 from edge_app.store.views import Deletion, Film
 from edge_app.ui.presenters.desk import Desk, Presenter
 from edge_app.ui.presenters.places import FORMS, HOME, TABS, Place, Screen
@@ -25,7 +25,7 @@ class News:
     """Something to say at the foot of the screen, with one thing to do about it.
 
     Attributes:
-        kind: ``result``, ``waiting``, ``deleted``, ``undone``, ``answer``, ``error``, ``models``.
+        kind: ``result``, ``waiting``, ``deleted``, ``undone``, ``answer``, ``error``.
         film: what came in.
         deletion: what can be undone.
         error: what went wrong.
@@ -81,7 +81,7 @@ class ShellPresenter(Presenter[Shell]):
         tell: shows a piece of news at the foot of the screen.
         typing: whether the user is typing just now.
         lock_seconds: without a touch until the screen locks.
-        clock: monotonic seconds.
+        clock: seconds that go on while the device sleeps.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class ShellPresenter(Presenter[Shell]):
         tell: Callable[[News], None],
         typing: Callable[[], bool],
         lock_seconds: Callable[[], float],
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = seconds_since_boot,
     ) -> None:
         super().__init__(desk, station, Shell())
         self._tell = tell
@@ -102,7 +102,8 @@ class ShellPresenter(Presenter[Shell]):
         self._touched_at = clock()
         self._since = datetime.now(UTC)
         self._announced: set[UUID] = set()
-        self._missed: list[UUID] = []
+        self._missed: list[Change] = []
+        self._seen: UUID | None = None  # a film whose result was on the screen before it was stored
         self._changed = False
 
     # moving about
@@ -143,13 +144,13 @@ class ShellPresenter(Presenter[Shell]):
     # the lock
 
     def touched(self) -> None:
-        """Somebody is there: the time to the lock begins anew."""
-        self._touched_at = self._clock()
+        """Somebody is there: the time to the lock begins anew, unless it was over, as after the device slept."""
+        if not self._lock_if_due():
+            self._touched_at = self._clock()
 
     def tick(self) -> None:
         """Once a second or so: lock where nobody was there for too long; count again what waits, after changes."""
-        if not self._state.locked and self._clock() - self._touched_at >= self._lock_seconds():
-            self.lock()
+        self._lock_if_due()
         if self._changed and not self._state.locked:
             self._changed = False
             self.reload()
@@ -161,12 +162,12 @@ class ShellPresenter(Presenter[Shell]):
 
     def unlocked(self) -> None:
         """The PIN was right."""
-        self.touched()
+        self._touched_at = self._clock()
         missed, self._missed = self._missed, []
         self._set(locked=False, arrived=0)
         self.reload()
-        for film in missed:
-            self._look(film)
+        for change in missed:
+            self.changed(change)
 
     # what happens on the device
 
@@ -175,20 +176,20 @@ class ShellPresenter(Presenter[Shell]):
         if change.kind == "revoked":
             self._set(revoked=True, locked=True)
             return
-        if change.kind == "film" and change.id is not None:
-            if self._state.locked:
-                self._miss(change.id)
-            else:
-                self._look(change.id)
         if self._state.locked:
+            self._miss(change)
             return
+        if change.kind == "film" and change.id is not None:
+            self._look(change.id, change)
         if change.kind == "reading" and change.id is not None:
             self._expect(change.id)
+        if change.kind == "found":
+            self._seen = change.id if self._state.place == Place(Screen.RESULT, change.id) else None
         if change.error is not None:
             self._tell(News("error", error=change.error))
-        if change.kind == "inbox" and change.id is not None:
-            self._answered(change.id)
-        self._changed = self._changed or change.kind not in ("reading", "picture")
+        if change.kind in ("inbox", "reviewed") and change.id is not None:
+            self._answered(change.id, change)
+        self._changed = self._changed or change.kind not in ("reading", "picture", "found")
 
     def deleted(self, deletion: Deletion) -> None:
         """A run or radiograph was deleted: leave it, and offer to bring it back."""
@@ -210,15 +211,32 @@ class ShellPresenter(Presenter[Shell]):
         revoked = state.revoked and shut_out
         return {"waiting": waiting, "link": status.link, "standing": status.standing, "revoked": revoked}
 
-    def _miss(self, film: UUID) -> None:
-        if film not in self._missed:
-            self._missed.append(film)
-            self._set(arrived=len(self._missed))
+    def _lock_if_due(self) -> bool:
+        """Lock where nobody was there for too long; returns whether that was so."""
+        due = not self._state.locked and self._clock() - self._touched_at >= self._lock_seconds()
+        if due:
+            self.lock()
+        return due
 
-    def _look(self, id: UUID) -> None:
+    def _miss(self, change: Change) -> None:
+        """What came in behind the lock is said once the PIN is typed."""
+        if change.kind in ("film", "inbox", "reviewed") and change.id is not None and change not in self._missed:
+            self._missed.append(change)
+            self._set(arrived=sum(missed.kind == "film" for missed in self._missed))
+
+    def _look(self, id: UUID, change: Change) -> None:
         """Fetch a radiograph that changed, and say what is new about it, unless the user is looking at it now."""
-        watching = self._state.place == Place(Screen.RESULT, id)
-        self._do(lambda: self._film_and_runs(id), lambda found: self._arrived(*found, watching), lambda _: None)
+        watching = id == self._seen or self._state.place == Place(Screen.RESULT, id)
+
+        def done(found: tuple[Film, list[UUID]]) -> None:
+            film, under_way = found
+            if self._is_new(film):
+                if self._state.locked:
+                    self._miss(change)
+                else:
+                    self._arrived(film, under_way, watching)
+
+        self._do(lambda: self._film_and_runs(id), done, lambda _: None)
 
     def _film_and_runs(self, id: UUID) -> tuple[Film, list[UUID]]:
         store = self._station.store
@@ -235,15 +253,17 @@ class ShellPresenter(Presenter[Shell]):
 
         self._do(lambda: self._film_and_runs(id), done, lambda _: None)
 
-    def _arrived(self, film: Film, under_way: list[UUID], watching: bool) -> None:
+    def _is_new(self, film: Film) -> bool:
+        """Whether its latest reading was made since the start, and nobody was told of it yet."""
         if film.waiting_to_be_read or film.made_at is None or film.made_at < self._since:
-            return
-        reading = film.diagnosis_id or film.id
-        if reading in self._announced:
-            return
-        self._announced.add(reading)
+            return False
+        return film.diagnosis_id not in self._announced
+
+    def _arrived(self, film: Film, under_way: list[UUID], watching: bool) -> None:
+        if film.diagnosis_id is not None:
+            self._announced.add(film.diagnosis_id)
         place = Place(Screen.RESULT, film.id)
-        if watching or place == self._state.place or self._state.locked:
+        if watching or place == self._state.place:
             return
         if film.run is None:
             self._tell(News("waiting", film=film, place=Place(Screen.ASSIGN, film.id)))
@@ -252,15 +272,23 @@ class ShellPresenter(Presenter[Shell]):
         else:
             self._tell(News("result", film=film, place=place))
 
-    def _answered(self, run: UUID) -> None:
-        """Say that the hospital answered, unless the user looks at that run already."""
-        place = Place(Screen.RUN, run)
+    def _answered(self, id: UUID, change: Change) -> None:
+        """Say that the hospital answered, unless the user looks at that run or radiograph already."""
 
-        def done(news: int) -> None:
-            if news and place != self._state.place and not self._state.locked:
+        def work() -> tuple[int, Place]:
+            if change.kind == "inbox":
+                return self._station.store.run(id).row.news, Place(Screen.RUN, id)
+            film = self._station.store.film(id)
+            return film.news, Place(Screen.RUN, film.run) if film.run else Place(Screen.RESULT, id)
+
+        def done(found: tuple[int, Place]) -> None:
+            news, place = found
+            if self._state.locked:
+                self._miss(change)
+            elif news and self._state.place not in (place, Place(Screen.RESULT, id)):
                 self._tell(News("answer", place=place))
 
-        self._do(lambda: self._station.store.run(run).row.news, done, lambda _: None)
+        self._do(work, done, lambda _: None)
 
     def _may_show(self, run: UUID, under_way: list[UUID]) -> bool:
         """Whether the user waits for a film of this run: he is in it, or at home with no other run under way."""

@@ -195,6 +195,13 @@ def delivery(state: Delivery, tr: Translator) -> tuple[str, str]:
             return tr("Not delivered yet"), "plain"
 
 
+def run_delivery(run: RunRow, tr: Translator) -> tuple[str, str]:
+    """What a list says of a run: that there is news, that it was seen, or what the hospital holds of it."""
+    if run.news:
+        return tr("News from the ER"), "warning"
+    return (tr("ER has seen it"), "good") if run.acknowledged else delivery(run.delivery, tr)
+
+
 def part_name(part: str, tr: Translator) -> str:
     """What of a radiograph is delivered."""
     names = {"record": tr("Findings"), "preview": tr("Preview"), "original": tr("Original image")}

@@ -80,8 +80,8 @@ def receiver_lines(status: Status, tr: Translator) -> list[Widget]:
     receiver = status.receiver
     if receiver is None:
         return [aside(tr("Receiving is switched off."))]
-    if receiver.error is not None:
-        return [notice(words.error(receiver.error, tr), tr("The X-ray device cannot send"), theme.URGENT)]
+    if receiver.problem is not None:
+        return [notice(words.error(receiver.problem, tr), tr("The X-ray device cannot send"), theme.URGENT)]
     address = ", ".join(status.addresses) or tr("no network")
     lines: list[Widget] = [
         text(tr("Ready to receive"), colour=theme.GOOD, bold=True),

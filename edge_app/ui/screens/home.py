@@ -25,9 +25,7 @@ AGE_WIDTH = 74
 def run_row(run: RunRow, tr: Translator, name: str) -> Widget:
     """A run as a line of a list, leading to it."""
     line, kind = words.run_line(run, tr)
-    right, right_kind = (tr("ER has seen it"), "good") if run.acknowledged else words.delivery(run.delivery, tr)
-    if run.news:
-        right, right_kind = tr("News from the ER"), "warning"
+    right, right_kind = words.run_delivery(run, tr)
     began = words.clock(run.encounter.started_at)
     return row(
         name,
@@ -46,7 +44,9 @@ def film_row(film: Film, tr: Translator, name: str, place: Place, *, reading: bo
     """A radiograph as a line of a list, leading to ``place``."""
     line, kind = words.film_line(film, tr, reading)
     right, right_kind = words.delivery(words.film_delivery(film), tr)
-    if film.reading:
+    if film.news and film.run is None:  # that of a run is said of the run
+        right, right_kind = tr("News from the ER"), "warning"
+    elif film.reading:
         right, right_kind = tr("Confirmed reading"), "good"
     return row(
         name,

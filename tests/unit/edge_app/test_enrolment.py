@@ -50,6 +50,23 @@ def test_a_key_of_another_curve_is_none() -> None:
             DeviceKey.from_pem(wrong)
 
 
+def test_a_refusal_of_an_older_token_leaves_the_new_one() -> None:
+    """Two lanes show the same token; the second hears of its refusal when the first has got a new one."""
+    credentials = Clocks().credentials(DeviceKey.new())
+    for token in ("old", "new"):
+        assert credentials.renewal(0.0) is not None
+        credentials.renewed(answer(token))
+        shown = credentials.headers()
+        if token == "old":
+            old = shown
+            credentials.refused(old)
+    credentials.refused(old)
+    assert credentials.renewal(0.0) is None
+    assert credentials.headers() == shown
+    credentials.refused(shown)
+    assert credentials.renewal(0.0) is not None
+
+
 def test_what_it_signs_others_can_verify() -> None:
     key = DeviceKey.new()
     for number in range(50):  # some numbers of a signature begin with zeros
@@ -73,7 +90,7 @@ def test_a_token_is_asked_for_when_there_is_none_or_it_is_about_to_end() -> None
     assert credentials.renewal(0.0) is not None
     credentials.renewed(answer("new"))
     assert credentials.renewal(0.0) is None
-    credentials.refused()
+    credentials.refused(credentials.headers())
     assert credentials.renewal(0.0) is not None
 
 

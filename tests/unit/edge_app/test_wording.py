@@ -277,24 +277,33 @@ def test_every_state_of_the_link_has_words(kind: LinkKind) -> None:
     assert words.link(replace(ONLINE, kind=kind), EN)[0] != kind.value
 
 
+RUN = RunRow(
+    id=UUID(int=1),
+    patient=UUID(int=2),
+    who=PatientFields(),
+    encounter=EncounterFields(),
+    radiographs=1,
+    unread=0,
+    latest=diagnosis(probabilities={}, states={}, top3=(), boxes=(), urgent=()),
+    urgent=(),
+    delivery=Delivery.WAITING,
+    acknowledged=False,
+    news=0,
+)
+
+
 def test_an_unread_run_is_never_said_to_be_without_finding() -> None:
-    row = RunRow(
-        id=UUID(int=1),
-        patient=UUID(int=2),
-        who=PatientFields(),
-        encounter=EncounterFields(),
-        radiographs=1,
-        unread=0,
-        latest=diagnosis(probabilities={}, states={}, top3=(), boxes=(), urgent=()),
-        urgent=(),
-        delivery=Delivery.WAITING,
-        acknowledged=False,
-        news=0,
-    )
-    assert words.run_line(row, EN) == ("Not read: image quality", "warning")
-    assert words.run_line(replace(row, latest=None), EN) == ("Could not be read", "warning")
-    assert words.run_line(replace(row, unread=1), EN)[0] == "Not read yet"
-    assert words.run_line(replace(row, urgent=("Pneumothorax",)), EN) == ("Urgent: Pneumothorax", "urgent")
+    assert words.run_line(RUN, EN) == ("Not read: image quality", "warning")
+    assert words.run_line(replace(RUN, latest=None), EN) == ("Could not be read", "warning")
+    assert words.run_line(replace(RUN, unread=1), EN)[0] == "Not read yet"
+    assert words.run_line(replace(RUN, urgent=("Pneumothorax",)), EN) == ("Urgent: Pneumothorax", "urgent")
+
+
+def test_that_a_run_was_seen_never_hides_news_of_it() -> None:
+    row = replace(RUN, delivery=Delivery.HELD)
+    assert words.run_delivery(row, EN) == ("The hospital has it", "good")
+    assert words.run_delivery(replace(row, acknowledged=True), EN) == ("ER has seen it", "good")
+    assert words.run_delivery(replace(row, acknowledged=True, news=1), EN) == ("News from the ER", "warning")
 
 
 def test_news_has_a_button_only_where_there_is_something_to_do() -> None:

@@ -22,6 +22,7 @@ class PlainStore:
         folder.mkdir(exist_ok=True)
         self.refuse: dict[str, str] = {}
         self.arrivals: list[Arrival] = []
+        self.taken: list[UUID] = []  # ids of the arrivals
         self.hold = threading.Event()  # commits wait for it
         self.hold.set()
         self.committing = threading.Event()
@@ -77,11 +78,12 @@ class PlainSpool:
 
     def commit(self, arrival: Arrival) -> UUID:
         self.store.committing.set()
-        assert self.store.hold.wait(30)
+        assert self.store.hold.wait(120)
         self.store.check("commit")
         self.file.flush()
         os.fsync(self.file.fileno())
         self.path.replace(self.store.folder / self.hash.hexdigest())
         with self.store.lock:
             self.store.arrivals.append(arrival)
-        return UUID(bytes=self.hash.digest()[:16])
+            self.store.taken.append(UUID(bytes=self.hash.digest()[:16]))
+            return self.store.taken[-1]

@@ -14,7 +14,7 @@ ABORT = 7
 class RawPeer:
     """One connection; read() returns (PDU type, rest), or None when the receiver closed it."""
 
-    def __init__(self, address: tuple[str, int], seconds: float = 20.0) -> None:
+    def __init__(self, address: tuple[str, int], seconds: float = 60.0) -> None:
         self.socket = socket.create_connection(address, seconds)
 
     def __enter__(self) -> Self:

@@ -4,9 +4,9 @@ import errno
 import io
 import os
 import shutil
-import threading
 import time
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -40,18 +40,22 @@ def folder(tmp_path: Path) -> Path:
 class Watch(HotFolder):
     """A hot folder whose files settle at once, and what it told."""
 
-    def __init__(self, store: PlainStore, folder: Path | None, media: list[Path] | None = None, **options: int) -> None:
-        self.taken: list[UUID] = []
+    def __init__(self, store: PlainStore, folder: Path | None, media: list[Path] | None = None, **options: Any) -> None:
+        self.store, self.before = store, len(store.taken)
         self.problems: list[Problem] = []
         super().__init__(
             store,
             folder,
             media=lambda: [medium for medium in media or [] if medium.exists()],
-            on_taken=self.taken.append,
             on_problem=self.problems.append,
             settle_seconds=0.0,
             **options,
         )
+
+    @property
+    def taken(self) -> list[UUID]:
+        """What came into the store since it began."""
+        return self.store.taken[self.before :]
 
     @property
     def codes(self) -> list[str]:
@@ -239,7 +243,7 @@ def test_crowded_medium_is_left_alone_until_one_more_comes(store: PlainStore, tm
     assert len(store.files) == 1
 
 
-def test_stick_plugged_in_again_is_looked_at_again(store: PlainStore, tmp_path: Path) -> None:
+def test_stick_plugged_in_again_gives_only_what_is_new_on_it(store: PlainStore, tmp_path: Path) -> None:
     stick = tmp_path / "stick"
     dicom(stick / "IM1", 1)
     watch = Watch(store, None, [stick])
@@ -247,19 +251,20 @@ def test_stick_plugged_in_again_is_looked_at_again(store: PlainStore, tmp_path: 
     stick.rename(tmp_path / "away")
     watch.poll()
     (tmp_path / "away").rename(stick)
+    dicom(stick / "IM2", 22)
     watch.poll()
-    assert len(watch.taken) == 2
-    assert watch.taken[0] == watch.taken[1]
-    assert len(store.files) == 1
+    assert len(watch.taken) == len(store.files) == 2
 
 
 def test_watching_thread_takes_what_appears_and_stops(store: PlainStore, folder: Path) -> None:
-    taken = threading.Event()
-    watch = HotFolder(store, folder, media=list, on_taken=lambda _: taken.set(), interval=0.05, settle_seconds=0.1)
+    watch = HotFolder(store, folder, media=list, interval=0.05, settle_seconds=0.1)
     with watch:
         watch.start()
         picture(folder / "a.png")
-        assert taken.wait(15)
+        end = time.monotonic() + 60
+        while not store.taken:
+            assert time.monotonic() < end
+            time.sleep(0.02)
     assert watch._thread is None
 
 
@@ -318,42 +323,106 @@ def test_a_medium_pulled_out_unasked_does_not_hide_the_others(tmp_path: Path, mo
     assert mounted_media((tmp_path,)) == [tmp_path / "good"]
 
 
-def test_what_was_taken_is_not_taken_again_after_a_restart(store: PlainStore, folder: Path) -> None:
-    """Else a radiograph that was deleted on the device would come back with every start."""
-    kept: list[str] = []
+class Starts:
+    """Starts of the program one after the other, and the marks that are kept in between."""
 
-    def remember(marks: list[str]) -> None:
-        kept[:] = marks
+    def __init__(self, store: PlainStore, folder: Path | None, media: list[Path]) -> None:
+        self.store, self.folder, self.media = store, folder, media
+        self.kept: list[str] = []
 
-    def watch() -> HotFolder:
-        taken.clear()
-        started = HotFolder(
-            store,
-            folder,
-            media=list,
-            on_taken=taken.append,
-            settle_seconds=0.0,
-            recall=lambda: kept,
-            remember=remember,
-        )
-        started.poll()
-        return started
+    def start(self) -> Watch:
+        """Once more; two rounds."""
+        watch = Watch(self.store, self.folder, self.media, recall=lambda: self.kept, remember=self.remember)
+        watch.poll()
+        watch.poll()
+        return watch
 
-    taken: list[UUID] = []
+    def remember(self, marks: list[str]) -> None:
+        self.kept = marks
+
+
+@pytest.mark.parametrize("medium", [False, True])
+def test_what_was_taken_is_not_taken_again_after_a_restart(store: PlainStore, folder: Path, medium: bool) -> None:
+    """Else a radiograph that was deleted on the device would come back, and into whatever run is under way."""
+    starts = Starts(store, None if medium else folder, [folder] if medium else [])
     dicom(folder / "KIM^YOUNGHEE.dcm", 1)
-    first = watch()
-    assert len(taken) == 1
-    assert "KIM" not in "".join(kept)
-    watch()
-    assert taken == []
+    assert len(starts.start().taken) == 1
+    assert "KIM" not in "".join(starts.kept)
+    assert starts.start().taken == []
     dicom(folder / "KIM^YOUNGHEE.dcm", 22)
     os.utime(folder / "KIM^YOUNGHEE.dcm", (9, 9))
-    watch()
-    assert len(taken) == 1
-    (folder / "KIM^YOUNGHEE.dcm").rename(folder.parent / "aside")
-    first.poll()
-    watch()
-    assert len(kept) == 1  # an empty folder may be a drive that is not connected
-    (folder.parent / "aside").rename(folder / "KIM^YOUNGHEE.dcm")
-    watch()
-    assert taken == []
+    assert len(starts.start().taken) == 1
+    folder.rename(folder.parent / "away")
+    starts.start()
+    (folder.parent / "away").rename(folder)
+    assert starts.start().taken == []
+
+
+def test_what_could_not_be_taken_or_was_not_wanted_is_not_taken_for_taken(store: PlainStore, folder: Path) -> None:
+    starts = Starts(store, None, [folder])
+    dicom(folder / "1.dcm", 1)
+    picture(folder / "holiday.png")
+    store.refuse = {"commit": "disk_full"}
+    starts.start()
+    store.refuse = {}
+    assert len(starts.start().taken) == 1
+    assert len(starts.kept) == 1
+
+
+def test_a_refused_file_of_the_folder_is_told_once_over_restarts(store: PlainStore, folder: Path) -> None:
+    starts = Starts(store, folder, [])
+    (folder / "letter.txt").write_text("dear doctor" * 20)
+    assert starts.start().codes == ["format_unknown"]
+    assert starts.start().codes == []
+
+
+def test_what_a_medium_did_not_give_is_tried_again_when_it_is_plugged_in_again(
+    store: PlainStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def torn(*_: object) -> bytes:
+        raise RadiographError("file_unreadable", "", "")
+
+    dicom(folder / "1.dcm", 1)
+    monkeypatch.setattr(files, "_read", torn)
+    watch = Starts(store, None, [folder]).start()
+    assert (watch.codes, watch.taken) == (["file_unreadable"], [])
+    monkeypatch.undo()
+    folder.rename(folder.parent / "away")
+    watch.poll()
+    (folder.parent / "away").rename(folder)
+    watch.poll()
+    assert len(watch.taken) == 1
+
+
+def test_marks_that_cannot_be_kept_are_kept_in_a_later_round(store: PlainStore, folder: Path) -> None:
+    starts = Starts(store, None, [folder])
+    dicom(folder / "1.dcm", 1)
+
+    def full(marks: list[str]) -> None:
+        raise FirstRayError("disk_full", "Full.", "")
+
+    watch = Watch(store, None, [folder], recall=list, remember=full)
+    with pytest.raises(FirstRayError):
+        watch.poll()
+    watch._remember = starts.remember
+    watch.poll()
+    assert starts.start().taken == []
+
+
+def test_of_what_is_gone_only_the_latest_marks_are_kept(
+    store: PlainStore, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("edge_app.capture.hot_folder.GONE_MARKS", 2)
+    starts = Starts(store, None, [folder])
+    for number in range(5):
+        dicom(folder / f"{number}.dcm", number)
+    starts.start()
+    assert len(starts.kept) == 5, "of what is there, all"
+    aside = folder.parent / "aside"
+    aside.mkdir()
+    for number in range(5):
+        (folder / f"{number}.dcm").rename(aside / f"{number}.dcm")
+        dicom(folder / f"new-{number}.dcm", 100 + number)
+        starts.start()
+    assert len(starts.kept) == 5 + 2
+    assert starts.start().taken == []

@@ -28,7 +28,7 @@ class Pages(Presenter[Page]):
     def _fetch(self, state: Page) -> dict[str, Any]:
         self.fetched += 1
         if state.question == "slow":
-            assert self.gate.wait(20)
+            assert self.gate.wait(60)
         if state.question == "bug":
             raise ZeroDivisionError(NAME)
         if state.question == "refused":
@@ -53,7 +53,7 @@ def test_long_work_does_not_hold_up_short_work(rig: Rig) -> None:
     gate = threading.Event()
     done: list[str] = []
     for name in ("one", "two"):
-        rig.desk.run(lambda: gate.wait(20), lambda _, name=name: done.append(name), print, long=True)
+        rig.desk.run(lambda: gate.wait(60), lambda _, name=name: done.append(name), print, long=True)
     rig.desk.run(lambda: None, lambda _: done.append("short"), print)
     rig.wait(lambda: done)
     gate.set()
@@ -81,6 +81,7 @@ def test_many_changes_while_reading_are_answered_by_one_more_reading(rig: Rig) -
     for _ in range(20):
         presenter.reload()
     presenter.gate.set()
+    rig.wait(lambda: presenter.fetched == 2)
     rig.settle()
     assert presenter.fetched == 2
 

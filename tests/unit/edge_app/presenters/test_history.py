@@ -3,11 +3,11 @@
 from datetime import UTC, date, datetime, timedelta
 from uuid import UUID
 
-from edge_app.store.views import Deletion
+from edge_app.store.views import Deletion, Delivery
 from edge_app.ui.presenters.compare import ComparePresenter
 from edge_app.ui.presenters.history import PAGE, HistoryPresenter, Span
-from tests.unit.edge_app.presenters.rig import Rig
-from tests.unit.edge_app.store.samples import diagnosis
+from tests.unit.edge_app.presenters.rig import Rig, picture
+from tests.unit.edge_app.store.samples import Hospital, diagnosis
 
 TODAY = date(2026, 11, 27)
 
@@ -103,3 +103,18 @@ def test_two_films_of_a_patient_are_compared_and_exchanged(rig: Rig) -> None:
     assert compare.state.sides[0].picture is kept
     compare.link(False)
     assert not compare.state.linked
+
+
+def test_pictures_that_are_compared_stay_while_they_are_delivered_and_follow_a_new_reading(rig: Rig) -> None:
+    run = rig.store.start_run()
+    one, two = rig.film(run), rig.film(run)
+    compare = ComparePresenter(rig.desk, rig.station, one, two, lambda _: "")
+    rig.watch(compare)
+    rig.wait(lambda: all(side.picture for side in compare.state.sides))
+    kept = [side.picture for side in compare.state.sides]
+    Hospital().take(rig.store)
+    rig.wait(lambda: all(side.film.delivery["record"] is Delivery.HELD for side in compare.state.sides))
+    assert [side.picture for side in compare.state.sides] == kept
+    rig.read(two, picture=picture(0))
+    rig.wait(lambda: compare.state.sides[1].picture not in (None, kept[1]))
+    assert compare.state.sides[0].picture is kept[0]

@@ -1,7 +1,12 @@
 """Home, who the patient is, and patients seen before."""
 
+from dataclasses import replace
 from uuid import UUID
 
+import pytest
+
+from edge_app.capture.dicom import ReceiverStatus
+from edge_app.ui.presenters.run import RunPresenter
 from edge_app.ui.presenters.runs import BeginPresenter, KnownPresenter, RunsPresenter
 from shared.errors import FirstRayError
 from shared.records import Sex
@@ -87,3 +92,14 @@ def test_home_says_why_no_image_can_come_or_be_read(rig: Rig) -> None:
     rig.wait(lambda: home.state.not_receiving is not None)
     assert home.state.not_receiving.code == "dicom_port_in_use"
     assert home.state.not_reading.code == "release_missing"
+
+
+def test_a_receiver_that_does_not_listen_is_said_whatever_the_cause(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    status = rig.station.status
+    monkeypatch.setattr(rig.station, "status", lambda: replace(status(), receiver=ReceiverStatus(listening=False)))
+    home = rig.watch(RunsPresenter(rig.desk, rig.station))
+    run = rig.watch(RunPresenter(rig.desk, rig.station, rig.store.start_run()))
+    rig.wait(lambda: not home.state.loading and run.state.run)
+    assert home.state.not_receiving is not None
+    assert home.state.not_receiving.code == "dicom_not_listening"
+    assert not run.state.receiving

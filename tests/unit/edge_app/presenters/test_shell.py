@@ -258,3 +258,19 @@ def test_who_has_seen_a_result_arrive_and_goes_back_is_left_alone(frame: Frame, 
     rig.settle()
     assert frame.place == Place(Screen.RUN, run)
     assert not [news for news in frame.news if news.kind == "result"]
+
+
+def test_who_has_seen_a_result_before_it_is_stored_is_left_alone(frame: Frame, rig: Rig) -> None:
+    run = rig.store.start_run()
+    film = receive(rig.store)
+    rig.store.assign(film, run)
+    frame.shell.go(Place(Screen.RUN, run))
+    frame.shell.go(Place(Screen.RESULT, film))
+    rig.settle()
+    frame.shell.changed(Change("found", film))
+    frame.shell.back()
+    rig.store.add_reading(film, diagnosis=diagnosis(), error=None)
+    frame.shell.changed(Change("film", film))
+    rig.settle()
+    assert frame.place == Place(Screen.RUN, run)
+    assert not [news for news in frame.news if news.kind == "result"]

@@ -133,6 +133,47 @@ def test_delivery_of_a_run_and_its_film_in_steps(store: Store, hospital: Hospita
     assert store.run(run).row.delivery is Delivery.PARTLY
 
 
+def test_an_image_that_nothing_here_has_read_goes_to_the_hospital_too(store: Store, hospital: Hospital) -> None:
+    """Which may read it: there is no need to wait for models or room on this device."""
+    run = store.start_run()
+    film = receive(store)
+    store.assign(film, run)
+    hospital.take(store)
+    assert store.standing().originals_waiting == 1
+    assert store.run(run).row.delivery is Delivery.PARTLY, "the hospital has no image of it"
+    assert hospital.take_uploads(store) == ["original"]
+    assert store.run(run).row.delivery is Delivery.HELD
+    assert store.film(film).delivery == {
+        "record": Delivery.HELD,
+        "preview": Delivery.WAITING,
+        "original": Delivery.HELD,
+    }
+    store.add_reading(film, diagnosis=diagnosis(), error=None, preview=b"jpeg")
+    assert store.run(run).row.delivery is Delivery.PARTLY
+    hospital.take(store)
+    assert hospital.take_uploads(store) == ["preview"], "the original is there already"
+    assert store.run(run).row.delivery is Delivery.HELD
+
+
+def test_an_image_without_a_preview_is_delivered_once_its_original_is(store: Store, hospital: Hospital) -> None:
+    run = store.start_run()
+    film = receive(store)
+    store.add_reading(film, diagnosis=None, error="decode_crashed", radiograph={"encounter": run})
+    hospital.take(store)
+    assert store.run(run).row.delivery is Delivery.PARTLY
+    hospital.take_uploads(store)
+    assert store.run(run).row.delivery is Delivery.HELD
+    assert store.film(film).delivery == {"record": Delivery.HELD, "original": Delivery.HELD}
+
+
+def test_a_preview_goes_before_the_original_of_an_image_that_came_earlier(store: Store, hospital: Hospital) -> None:
+    unread, read = receive(store), receive(store)
+    store.add_reading(read, diagnosis=diagnosis(), error=None, preview=b"jpeg")
+    hospital.take(store)
+    order = [(upload.radiograph, upload.kind) for upload in store.outbox.next_uploads()]
+    assert order == [(read, ImageKind.PREVIEW), (unread, ImageKind.ORIGINAL), (read, ImageKind.ORIGINAL)]
+
+
 def test_the_most_urgent_bytes_go_first(store: Store, hospital: Hospital) -> None:
     calm, urgent = receive(store, b"calm"), receive(store, b"urgent")
     store.add_reading(calm, diagnosis=diagnosis(), error=None, preview=b"calm preview")
@@ -363,7 +404,6 @@ def test_the_inbox_is_taken_once_and_shown_until_seen(store: Store) -> None:
         store.outbox.take_inbox(inbox)
         assert store.outbox.inbox_position() == 12
         whole = store.run(run)
-        assert whole.row.acknowledged
         assert whole.row.news == 3
         assert [message.text for message in whole.messages] == ["go to bay 2"]
         assert [each.by for each in whole.acknowledgements] == ["Dr Han"]
@@ -372,9 +412,9 @@ def test_the_inbox_is_taken_once_and_shown_until_seen(store: Store) -> None:
     assert shown.server == contents[3]
     store.outbox.take_inbox(Inbox(items=(), after=5))
     assert store.outbox.inbox_position() == 12
-    store.seen(run)
+    store.run_seen(run, store.heard())
     assert store.runs()[0].news == 0
-    assert store.runs()[0].acknowledged
+    assert store.run(run).messages == whole.messages
 
 
 def test_events_survive_as_they_were_signed(store: Store) -> None:

@@ -78,6 +78,27 @@ def test_a_second_run_of_a_known_patient(store: Store) -> None:
     assert [each.id for each in store.patients("lee")] == [patient]
 
 
+def test_another_run_says_all_of_its_patient_again(store: Store) -> None:
+    """The hospital may have purged it with an earlier run. The run is said first: a patient of no run is purged."""
+    first = store.start_run(who={"name": "Lee", "estimated_age": 40})
+    patient = store.run(first).patient.id
+    for who, age in (({}, 40), ({"estimated_age": 41}, 41)):
+        run = store.start_run(patient, who)
+        encounter, said = actions(store)[-2:]
+        assert isinstance(encounter, Put)
+        assert (encounter.type, encounter.id) == (RecordType.ENCOUNTER, run)
+        assert isinstance(said, Put)
+        assert (said.type, said.id) == (RecordType.PATIENT, patient)
+        assert said.fields == {
+            "name": "Lee",
+            "birth_date": None,
+            "estimated_age": age,
+            "sex": None,
+            "identifiers": [],
+        }
+        assert store.run(run).patient.fields.estimated_age == age
+
+
 def test_vital_signs_latest_first_and_one_set_can_be_removed(store: Store) -> None:
     run = store.start_run()
     early = store.add_vital_signs(run, {"spo2": 88, "taken_at": datetime.now(UTC) - timedelta(minutes=9)})
