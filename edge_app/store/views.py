@@ -82,7 +82,7 @@ class RunRow:
         urgent: urgent findings of all its radiographs, most urgent first.
         delivery: of records and previews, and of originals that have no preview; other originals may still be on
             their way.
-        acknowledged: the hospital holds it, and someone in the ER has looked since it has all images and readings.
+        acknowledged: the hospital holds it, and someone in the ER has looked since it knows all films and readings.
         news: answers of the hospital (messages, readings, diagnoses) not yet seen by the crew.
     """
 
