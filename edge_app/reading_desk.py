@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import logging
-import sys
 import threading
 import time
 import traceback
@@ -19,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from edge_app import memory
 from edge_app.attaching import run_for
 from edge_app.reading import ERRORS, FilmReader, Reading, Screened
 from shared.correction import Correction
@@ -138,6 +137,7 @@ class ReadingDesk:
         self._waiting: OrderedDict[Request, None] = OrderedDict()
         self._now: UUID | None = None
         self._storing: UUID | None = None
+        self._at_hand: tuple[UUID, bytes] | None = None
         self._recent: OrderedDict[tuple[UUID, str], Radiograph] = OrderedDict()
         self._under_way: tuple[UUID, UnderWay] | None = None
         self._changed = threading.Condition()
@@ -162,9 +162,16 @@ class ReadingDesk:
                 self._waiting[Request(film.id)] = None
             self._changed.notify_all()
 
-    def ask(self, request: Request) -> None:
-        """Read a film; asking twice for the same is asking once."""
+    def ask(self, request: Request, data: bytes | None = None) -> None:
+        """Read a film; asking twice for the same is asking once.
+
+        Args:
+            request: what is asked.
+            data: the film's bytes, where they are at hand; those of the latest are kept.
+        """
         with self._changed:
+            if data is not None:
+                self._at_hand = (request.film, data)
             self._failed.pop(request, None)  # who asks is told, whatever was told before
             self._waiting[request] = None
             self._changed.notify_all()
@@ -227,7 +234,7 @@ class ReadingDesk:
                 error = FirstRayError("internal_error", *ERRORS["internal_error"])
             if self._is_news(request, error):
                 self._read(request.film, error)
-            _give_back_memory()
+            memory.give_back()
 
     def _is_news(self, request: Request, error: FirstRayError | None) -> bool:
         """Keep what failed for another try; returns whether the outcome is another than that of the try before."""
@@ -305,7 +312,7 @@ class ReadingDesk:
             if request.correction:
                 correction = (correction or Correction()).then(request.correction)
             reading = self._reader.read(
-                store.original(film.id),
+                self._take(film.id) or store.original(film.id),
                 overridden=request.overridden,
                 correction=correction,
                 language=self._language(),
@@ -322,6 +329,12 @@ class ReadingDesk:
             with self._changed:
                 self._under_way = self._storing = None
         return None
+
+    def _take(self, film: UUID) -> bytes | None:
+        """The bytes of a film that has just come in; they are kept no longer."""
+        with self._changed:
+            at_hand, self._at_hand = self._at_hand, None
+        return at_hand[1] if at_hand is not None and at_hand[0] == film else None
 
     def _show(self, film: UUID, under_way: UnderWay, tell: Callable[[UUID], None]) -> None:
         with self._changed:
@@ -378,9 +391,3 @@ class ReadingDesk:
             self._recent[film, str(radiograph.correction)] = radiograph
             while len(self._recent) > KEPT:
                 self._recent.popitem(last=False)
-
-
-def _give_back_memory() -> None:
-    """Let glibc return what a reading has freed: it would keep tens of megabytes of gaps (malloc_trim(3))."""
-    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is not None:
-        trim(0)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from edge_app.diagnostics import keep_log
+from edge_app.memory import return_large_blocks
 from edge_app.station import Change, Station, StationOptions
 from shared.errors import FirstRayError
 
@@ -36,6 +37,7 @@ def run_headless(folder: Path, options: StationOptions, pin_file: Path | None) -
     """
     _log_to_stderr()
     keep_log()
+    return_large_blocks()
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())

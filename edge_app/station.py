@@ -270,10 +270,10 @@ class Station:
         if running is not None and change.kind in ("run", "film", "patient", "deletion"):
             running.wake_sync()
 
-    def _arrived(self, film: UUID) -> None:
+    def _arrived(self, film: UUID, data: bytes | None) -> None:
         """An image is safely stored."""
         if self.store.film(film).waiting_to_be_read:
-            self._desk.ask(Request(film))
+            self._desk.ask(Request(film), data)
         self._notify(Change("film", film))
 
     def _film_read(self, film: UUID, error: FirstRayError | None) -> None:

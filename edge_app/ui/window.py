@@ -58,10 +58,12 @@ def run_window(
                 "Start it on a machine with a screen, or use 'firstray diagnose' or 'firstray edge --headless'.",
             )
         from edge_app.diagnostics import keep_log
+        from edge_app.memory import return_large_blocks
         from edge_app.station import Station
         from edge_app.ui.app import FirstRayApp
 
         keep_log()
+        return_large_blocks()
         app = FirstRayApp(
             lambda notify: Station(folder, options=options, notify=notify), list(files), language=language, theme=theme
         )

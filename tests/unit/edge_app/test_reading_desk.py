@@ -160,6 +160,19 @@ def test_asking_twice_is_reading_once(start: Callable[[Any], Desk]) -> None:
     assert len(reader.asked) == 1
 
 
+def test_bytes_at_hand_are_read_once_and_only_as_their_film(start: Callable[[Any], Desk]) -> None:
+    first, second = film(), film()
+    reader = FakeReader()
+    desk = start(reader)
+    desk.desk.start()
+    desk.desk.open(FakeStore(first, second))  # type: ignore[arg-type]
+    desk.wait(2)
+    for count, request in enumerate((Request(first.id), Request(first.id, afresh=True), Request(second.id))):
+        desk.desk.ask(request, b"at hand" if count == 0 else None)
+        desk.wait(3 + count)
+    assert [data for data, _ in reader.asked[2:]] == [b"at hand", first.id.bytes, second.id.bytes]
+
+
 def test_overruling_and_correcting_reach_the_reader(start: Callable[[Any], Desk]) -> None:
     item = film()
     store, reader = FakeStore(item), FakeReader()
