@@ -25,6 +25,7 @@ from shared.hospital import ReleaseOffer, Revocation
 log = logging.getLogger(__name__)
 
 STOP_S: Final = 2.0
+CANCELLATIONS: Final = 4
 
 Blocking = Callable[..., Awaitable[Any]]
 
@@ -93,10 +94,12 @@ class SyncClient:
             self._thread = None
         if thread is None or loop is None or thread is threading.current_thread():
             return
-        _call(loop, lambda: self._main.cancel() if self._main else None)
-        thread.join(STOP_S)
-        if thread.is_alive():
-            log.error("the sync did not stop in time")
+        for _ in range(CANCELLATIONS):  # what a library swallows in the middle of a request must not hold the app up
+            _call(loop, lambda: self._main.cancel() if self._main else None)
+            thread.join(STOP_S / CANCELLATIONS)
+            if not thread.is_alive():
+                return
+        log.error("the sync did not stop in time")
 
     def wake(self) -> None:
         """There may be something to send, or the network has changed; from any thread, as often as one likes."""

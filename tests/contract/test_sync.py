@@ -1,5 +1,6 @@
 """The sync client and a hospital that speaks the contract, over real sockets."""
 
+import asyncio
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from uuid import uuid4
 import pytest
 
 from edge_app.sync import LinkKind
+from edge_app.sync.inbox_lane import InboxLane
 from edge_app.sync.ports import Renewal
 from shared.hospital import Acknowledgement, ErMessage, ImageKind, ReleaseOffer
 from tests.fake_hospital import Authority, FakeHospital, How, MemoryOutbox, Shaper, syncing, until
@@ -168,20 +170,45 @@ def test_a_batch_that_is_too_large_for_the_server_is_halved(hospital: FakeHospit
     assert hospital.held.sound()
 
 
+def syncs() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name == "sync"]
+
+
+def test_it_stops_although_a_request_swallows_what_ends_it(
+    hospital: FakeHospital, outbox: MemoryOutbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swallowed = threading.Event()
+
+    async def step(_: InboxLane) -> None:
+        try:
+            await asyncio.sleep(600)
+        except asyncio.CancelledError:
+            if swallowed.is_set():
+                raise
+            swallowed.set()
+
+    monkeypatch.setattr(InboxLane, "step", step)
+    with syncing(outbox, hospital) as rig:
+        until(lambda: rig.client.state.kind is LinkKind.ONLINE)
+        rig.client.stop()
+        until(lambda: not syncs())
+    assert swallowed.is_set()
+
+
 def test_it_stops_promptly_whatever_it_is_doing(hospital: FakeHospital, outbox: MemoryOutbox) -> None:
     outbox.add_image(os.urandom(400_000))
     with Shaper(hospital.port, bits_per_second=50_000, round_trip_s=0.2) as link:
         with syncing(outbox, hospital, url=link.url) as rig:
             until(lambda: rig.client.state.kind is LinkKind.ONLINE)
             rig.client.stop()
-            assert not [thread for thread in threading.enumerate() if thread.name == "sync"]
+            until(lambda: not syncs())
             rig.client.wake()
             rig.client.stop()
         link.cut(silent=True)
         with syncing(outbox, hospital, url=link.url) as rig:
             time.sleep(0.3)
             rig.client.stop()
-            assert not [thread for thread in threading.enumerate() if thread.name == "sync"]
+            until(lambda: not syncs())
             assert rig.client.state.kind is LinkKind.OFFLINE
 
 

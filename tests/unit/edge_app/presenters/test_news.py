@@ -45,7 +45,7 @@ def test_the_page_of_an_image_has_not_shown_a_message(rig: Rig) -> None:
     page = rig.watch(ResultPresenter(rig.desk, rig.station, film, lambda: Translator("en")))
     rig.wait(lambda: page.state.row)
     hear(rig, message(run), second(film), second(other))
-    rig.wait(lambda: page.state.film.server and page.state.film.news)
+    rig.wait(lambda: page.state.film.server and page.state.heard == rig.store.heard())
     page.seen()
     rig.wait(lambda: page.state.film.news == 0)
     assert rig.store.run(run).row.news == 2
